@@ -1,0 +1,1 @@
+"""Which part of a displacement is ice flow, and how sure: calibration, outliers, errors."""

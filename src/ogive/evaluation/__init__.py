@@ -1,0 +1,1 @@
+"""Scores of any result against truth, GNSS, stable ground and closure."""

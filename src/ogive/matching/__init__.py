@@ -1,0 +1,1 @@
+"""Displacement between two images: features, correlation, peaks, search. Arrays in, arrays out."""

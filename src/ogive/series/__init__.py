@@ -1,0 +1,1 @@
+"""What the ice did in time: inversion of displacement networks, annual means, trends."""

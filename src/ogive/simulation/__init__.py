@@ -1,0 +1,1 @@
+"""Glaciers whose motion is known, seen by simulated satellites."""

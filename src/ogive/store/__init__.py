@@ -1,0 +1,1 @@
+"""Velocities on disk: NetCDF, COG, Zarr; readers for the cubes of other producers."""

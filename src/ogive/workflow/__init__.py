@@ -1,0 +1,1 @@
+"""The one place that ties the parts together: one pair, a region, a cluster."""
