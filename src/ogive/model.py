@@ -1,6 +1,6 @@
 """The vocabulary that every part of ogive shares.
 
-Scenes and pairs of scenes, the names and units of variables, the length of a year, the reasons why a
+Scenes and pairs of scenes, names and units of variables, the length of a year, the reasons why a
 point has no value, and the family of errors. Nothing here opens a file or imports another part of
 ogive.
 """
