@@ -18,8 +18,10 @@ import numpy.typing as npt
 from numba import njit
 
 __all__ = [
+    "Agreement",
     "Offset",
     "agreeing_neighbours",
+    "agreeing_pairs",
     "clusters",
     "deviates_from_median",
     "normalised_residual",
@@ -210,6 +212,77 @@ def _agreement_rows(
             for x in range(width):
                 away_x = abs(there_x[x] - here_x[x])
                 away_y = abs(there_y[x] - here_y[x])
+                n_valid[x] += np.int32((away_x >= 0) & (away_y >= 0))
+                n_agreeing[x] += np.int32((away_x <= limit) & (away_y <= limit))
+
+
+def agreeing_pairs(
+    dx: Floats, dy: Floats, offsets: Sequence[Offset], tolerances: npt.ArrayLike, threads: int = 1
+) -> Agreement:
+    """Count opposite pairs of neighbours that both have a value, and those whose mean agrees.
+
+    The mean of two opposite neighbours is the value between them wherever the field is linear, so
+    that a pair agrees across a gradient in which neither neighbour does.
+
+    Parameters
+    ----------
+    dx, dy
+        (y, x), NaN where there is none.
+    offsets
+        One of each pair; the other one lies opposite.
+    tolerances
+        Largest difference of the mean in each component, for each pair.
+    threads
+        Rows are shared out; the result is the same for any number.
+
+    Returns
+    -------
+    Agreement
+        Zero where the point itself has no value.
+    """
+    places = _array(offsets)
+    half = int(np.abs(places).max())
+    padded_x, padded_y = _padded(dx, half), _padded(dy, half)
+    limits = np.asarray(tolerances, dtype=np.float32)
+    valid = np.zeros(dx.shape, dtype=np.int32)
+    agreeing = np.zeros(dx.shape, dtype=np.int32)
+
+    def work(start: int, stop: int) -> None:
+        _pair_rows(padded_x, padded_y, half, places, limits, start, stop, valid, agreeing)
+
+    _by_rows(dx.shape[0], threads, work)
+    return Agreement(valid, agreeing)
+
+
+@njit(nogil=True, cache=True)
+def _pair_rows(
+    dx: Floats,
+    dy: Floats,
+    half: int,
+    places: npt.NDArray[np.int64],
+    limits: Floats,
+    start: int,
+    stop: int,
+    valid: Counts,
+    agreeing: Counts,
+) -> None:
+    width = valid.shape[1]
+    middle = np.float32(0.5)
+    for y in range(start, stop):
+        here_x = dx[y + half, half : half + width]
+        here_y = dy[y + half, half : half + width]
+        n_valid = valid[y]
+        n_agreeing = agreeing[y]
+        for k in range(places.shape[0]):
+            row, column = places[k, 0], places[k, 1]
+            ahead_x = dx[y + half + row, half + column : half + column + width]
+            ahead_y = dy[y + half + row, half + column : half + column + width]
+            behind_x = dx[y + half - row, half - column : half - column + width]
+            behind_y = dy[y + half - row, half - column : half - column + width]
+            limit = limits[k]
+            for x in range(width):
+                away_x = abs(middle * (ahead_x[x] + behind_x[x]) - here_x[x])
+                away_y = abs(middle * (ahead_y[x] + behind_y[x]) - here_y[x])
                 n_valid[x] += np.int32((away_x >= 0) & (away_y >= 0))
                 n_agreeing[x] += np.int32((away_x <= limit) & (away_y <= limit))
 

@@ -140,8 +140,7 @@ def _biweight(squared_distance: Array) -> Array:
 
 def _weighted(regressors: Array, values: Array, weights: Array) -> Array:
     weighted = regressors * weights[:, None]
-    solution: Array = np.linalg.solve(weighted.T @ regressors, weighted.T @ values)
-    return solution
+    return np.asarray(np.linalg.solve(weighted.T @ regressors, weighted.T @ values), np.float64)
 
 
 def _first_guess(regressors: Array, values: Array) -> Array:
@@ -149,7 +148,8 @@ def _first_guess(regressors: Array, values: Array) -> Array:
     if regressors.shape[1] == 1 and np.all(regressors == 1.0):
         middle: Array = np.median(values, axis=1)[:, None]
         return middle
-    guess = np.stack([_weighted(regressors, v, np.ones_like(v)) for v in values])
+    ones = np.ones_like(values[0])
+    guess: Array = np.stack([_weighted(regressors, v, ones) for v in values])
     for _ in range(15):
         residuals = np.abs(values - guess @ regressors.T)
         floor = 1e-3 * np.median(residuals, axis=1, keepdims=True) + np.finfo(np.float64).tiny
