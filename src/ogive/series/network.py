@@ -1,0 +1,372 @@
+"""The network of displacement observations and the regular series it is to explain.
+
+Charrier et al. (2022), section III-A: observations ``Y`` between acquisition dates are linked to
+the leap-frog displacements ``X`` between the dates of a series by ``B Y = A' X``. Here every row is
+kept as one *combination*: up to three observations with signs, and the two nodes (dates of the
+series) between which their sum runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from ogive.model import DAYS_PER_YEAR, DateError, InputError
+
+__all__ = ["Closure", "Combinations", "Network", "Plan", "build_network", "closure_matrices"]
+
+Closure = Literal["combined", "dates"]
+
+F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
+
+SAME_DATE_DAYS = 0.5
+"""Acquisitions closer than this are one date: neighbouring frames of one pass, say."""
+
+
+class Plan(NamedTuple):
+    """A network as the compiled kernels see it.
+
+    ``first_date`` and ``second_date`` index ``date_days``; ``node_of_date`` is -1 for a date that
+    is none of the series' nodes. Edge ``k`` of the output lies ``period_fraction[k]`` of the way
+    from node ``period_node[k]`` to the next one; an observation from node ``a`` to node ``b``
+    overlaps the periods from ``first_period[a]`` up to, but without, ``end_period[b]``.
+    """
+
+    first_date: I8
+    second_date: I8
+    span_years: F8
+    date_days: F8
+    node_of_date: I8
+    node_days: F8
+    period_node: I8
+    period_fraction: F8
+    first_period: I8
+    end_period: I8
+    combine: bool
+
+
+class Combinations(NamedTuple):
+    """Rows of ``B Y = A' X``: observations ``member[r]`` with ``sign[r]``, between two nodes."""
+
+    start: I8
+    end: I8
+    member: I8
+    sign: I8
+    members: I8
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Dates, nodes and output periods of one cube, in days since ``epoch``."""
+
+    epoch: np.datetime64
+    edges_days: F8
+    plan: Plan
+
+    @property
+    def edges(self) -> NDArray[np.datetime64]:
+        """The ``T + 1`` dates between which the series' periods lie."""
+        nanoseconds = np.round(self.edges_days * 86_400e9).astype("timedelta64[ns]")
+        edges: NDArray[np.datetime64] = self.epoch.astype("datetime64[ns]") + nanoseconds
+        return edges
+
+
+def build_network(
+    first: NDArray[np.datetime64],
+    second: NDArray[np.datetime64],
+    *,
+    sampling_days: float,
+    closure: Closure,
+) -> Network:
+    """Arrange the dates of a cube's observations for its inversion.
+
+    Acquisitions less than half a day apart count as one date, at their mean time (or at the
+    regular date they belong to); observed *velocities* are kept, displacements are taken over the
+    time between the dates so merged.
+
+    Parameters
+    ----------
+    first, second
+        Acquisition times of the earlier and the later image of every observation.
+    sampling_days
+        Length of the series' periods in days.
+    closure
+        ``"combined"``: the unknowns lie between regular dates, and observations with other dates
+        are combined until they fit (the paper's improved closure). ``"dates"``: the unknowns lie
+        between all acquisition dates; the regular series is read off the cumulative displacement.
+
+    Raises
+    ------
+    DateError
+        If a date is missing, if dates are reversed or equal, or if all of them together do not
+        span one period.
+    InputError
+        If the sampling is not positive or the closure unknown.
+
+    Examples
+    --------
+    >>> days = lambda *d: np.datetime64("2020-01-01") + np.array(d, dtype="timedelta64[D]")
+    >>> network = build_network(days(0, 12), days(24, 24), sampling_days=12, closure="dates")
+    >>> network.plan.node_days
+    array([ 0., 12., 24.])
+    """
+    if closure not in ("combined", "dates"):
+        raise InputError(f'closure {closure!r} is unknown: use "combined" or "dates"')
+    if not (np.isfinite(sampling_days) and sampling_days > 2 * SAME_DATE_DAYS):
+        raise InputError(
+            f"a sampling of {sampling_days:g} days is not usable: give more than "
+            f"{2 * SAME_DATE_DAYS:g} days, such as '36D'"
+        )
+    _check_dates(first, second)
+    epoch = np.min(first)
+    first_days = (first - epoch) / np.timedelta64(1, "D")
+    second_days = (second - epoch) / np.timedelta64(1, "D")
+    regular = _regular_edges(float(np.max(second_days)), sampling_days)
+    fixed = regular if closure == "combined" else np.empty(0)
+    label, date_days = _merge_dates(np.concatenate([first_days, second_days]), fixed)
+    first_date, second_date = label[: first.size], label[first.size :]
+    if np.any(first_date == second_date):
+        bad = int(np.flatnonzero(first_date == second_date)[0])
+        raise DateError(
+            f"the two images of observation {bad} ({first[bad]} and {second[bad]}) are too close "
+            f"in time: dates less than {SAME_DATE_DAYS:g} days apart count as one; leave it out"
+        )
+    edges = regular if closure == "combined" else date_days[0] + regular
+    edges = edges[edges <= date_days[-1] + 1e-9]
+    node_days = edges if closure == "combined" else date_days
+    node_of_date = _nodes_of_dates(date_days, node_days)
+    period_node, period_fraction = _locate(edges, node_days)
+    return Network(
+        epoch=epoch,
+        edges_days=edges,
+        plan=Plan(
+            first_date=first_date,
+            second_date=second_date,
+            span_years=(date_days[second_date] - date_days[first_date]) / DAYS_PER_YEAR,
+            date_days=date_days,
+            node_of_date=node_of_date,
+            node_days=node_days,
+            period_node=period_node,
+            period_fraction=period_fraction,
+            first_period=np.searchsorted(edges, node_days + 1e-9, side="right") - 1,
+            end_period=np.searchsorted(edges, node_days - 1e-9, side="left"),
+            combine=bool(closure == "combined" and np.any(node_of_date < 0)),
+        ),
+    )
+
+
+def _check_dates(first: NDArray[np.datetime64], second: NDArray[np.datetime64]) -> None:
+    if first.size == 0:
+        raise DateError("the cube holds no observation at all: its time axis has length 0")
+    missing = np.isnat(first) | np.isnat(second)
+    if np.any(missing):
+        raise DateError(
+            f"{np.count_nonzero(missing)} observations have no date (the first is number "
+            f"{int(np.flatnonzero(missing)[0])}): leave them out or give their dates"
+        )
+    for wrong, what in ((second < first, "after"), (second == first, "at the same time as")):
+        if np.any(wrong):
+            k = int(np.flatnonzero(wrong)[0])
+            raise DateError(
+                f"{np.count_nonzero(wrong)} observations have their earlier image {what} the "
+                f"later one (the first is number {k}: {first[k]} and {second[k]}): "
+                "swap the dates and the sign of the velocity, or leave them out"
+            )
+
+
+def _regular_edges(last_day: float, sampling_days: float) -> F8:
+    periods = int(np.floor((last_day + SAME_DATE_DAYS) / sampling_days))
+    if periods < 1:
+        raise DateError(
+            f"the observations span {last_day:.1f} days, less than one period of "
+            f"{sampling_days:g} days: choose a shorter sampling"
+        )
+    return sampling_days * np.arange(periods + 1, dtype=np.float64)
+
+
+def _merge_dates(days: F8, fixed: F8) -> tuple[I8, F8]:
+    """Label times by date: those near a fixed date take it, the others group by nearness."""
+    merged = days.copy()
+    free = np.ones(days.size, dtype=bool)
+    if fixed.size:
+        nearest = fixed[np.clip(np.searchsorted(fixed, days), 1, fixed.size - 1)]
+        before = fixed[np.clip(np.searchsorted(fixed, days), 1, fixed.size - 1) - 1]
+        nearest = np.where(np.abs(before - days) <= np.abs(nearest - days), before, nearest)
+        free = np.abs(nearest - days) >= SAME_DATE_DAYS
+        merged[~free] = nearest[~free]
+    times = np.unique(days[free])
+    position = 0
+    while position < times.size:
+        end = int(np.searchsorted(times, times[position] + SAME_DATE_DAYS, side="left"))
+        group = times[position:end]
+        merged[free & (days >= group[0]) & (days <= group[-1])] = group.mean()
+        position = end
+    dates, label = np.unique(merged, return_inverse=True)
+    return label.astype(np.int64), dates
+
+
+def _nodes_of_dates(date_days: F8, node_days: F8) -> I8:
+    position = np.clip(np.searchsorted(node_days, date_days), 0, node_days.size - 1)
+    return np.where(node_days[position] == date_days, position, -1).astype(np.int64)
+
+
+def _locate(edges: F8, node_days: F8) -> tuple[I8, F8]:
+    """Find the node before each edge, and how far the edge lies on the way to the next one."""
+    node = np.clip(np.searchsorted(node_days, edges, side="right") - 1, 0, node_days.size - 2)
+    fraction = (edges - node_days[node]) / (node_days[node + 1] - node_days[node])
+    return node.astype(np.int64), np.clip(fraction, 0.0, 1.0)
+
+
+def empty_combinations(size: int) -> Combinations:
+    """Room for as many combinations as there are observations."""
+    return Combinations(
+        start=np.zeros(size, np.int64),
+        end=np.zeros(size, np.int64),
+        member=np.zeros((size, 3), np.int64),
+        sign=np.zeros((size, 3), np.int64),
+        members=np.zeros(size, np.int64),
+    )
+
+
+@njit(nogil=True, cache=True)
+def combine(plan: Plan, valid: NDArray[np.bool_], rows: Combinations) -> int:
+    """Write the rows of ``B Y = A' X`` for those observations that are valid; returns how many.
+
+    A date that is no node of the series is replaced by one of its two *connectors*, the shortest
+    valid observation from a node to it (added before, subtracted after) and the shortest one from
+    it to a node (subtracted before, added after). Of the ways open to an observation that with the
+    shortest connectors is taken, adding before subtracting; equal rows are kept once.
+    """
+    n = plan.first_date.size
+    total = 0
+    if not plan.combine:  # every date is a node, and every observation a row
+        for y in range(n):
+            if valid[y]:
+                rows.start[total] = plan.node_of_date[plan.first_date[y]]
+                rows.end[total] = plan.node_of_date[plan.second_date[y]]
+                rows.member[total, 0], rows.sign[total, 0], rows.members[total] = y, 1, 1
+                total += 1
+        return total
+    into, out = _connectors(plan, valid)
+    table = np.zeros(1 << (int(np.ceil(np.log2(max(n, 2)))) + 1), np.int64)
+    for y in range(n):
+        if not valid[y]:
+            continue
+        if _write_row(plan, y, into, out, rows, total) and _is_new(rows, total, table):
+            total += 1
+    return total
+
+
+@njit(nogil=True, cache=True)
+def _connectors(plan: Plan, valid: NDArray[np.bool_]) -> tuple[I8, I8]:
+    """Find the shortest valid observation from a node into each date, and from it to a node."""
+    into = np.full(plan.date_days.size, -1, np.int64)
+    out = np.full(plan.date_days.size, -1, np.int64)
+    for y in range(plan.first_date.size):
+        if not valid[y]:
+            continue
+        i, j = plan.first_date[y], plan.second_date[y]
+        span = plan.span_years[y]
+        if plan.node_of_date[i] >= 0 and (into[j] < 0 or span < plan.span_years[into[j]]):
+            into[j] = y
+        if plan.node_of_date[j] >= 0 and (out[i] < 0 or span < plan.span_years[out[i]]):
+            out[i] = y
+    return into, out
+
+
+@njit(nogil=True, cache=True)
+def _write_row(plan: Plan, y: int, into: I8, out: I8, rows: Combinations, row: int) -> bool:
+    i, j = plan.first_date[y], plan.second_date[y]
+    at_start, at_end = plan.node_of_date[i] >= 0, plan.node_of_date[j] >= 0
+    best = np.inf
+    for way_i in range(1 if at_start else 2):  # 0: add, 1: subtract
+        for way_j in range(1 if at_end else 2):
+            before = -1 if at_start else (into[i] if way_i == 0 else out[i])
+            after = -1 if at_end else (out[j] if way_j == 0 else into[j])
+            if (not at_start and before < 0) or (not at_end and after < 0):
+                continue
+            a, b, length = i, j, 0.0
+            if before >= 0:
+                a = plan.first_date[before] if way_i == 0 else plan.second_date[before]
+                length += plan.span_years[before]
+            if after >= 0:
+                b = plan.second_date[after] if way_j == 0 else plan.first_date[after]
+                length += plan.span_years[after]
+            start, end = plan.node_of_date[a], plan.node_of_date[b]
+            if start >= end or length >= best:
+                continue
+            best = length
+            rows.start[row], rows.end[row] = start, end
+            rows.member[row, 0], rows.sign[row, 0] = y, 1
+            count = 1
+            if before >= 0:
+                rows.member[row, count] = before
+                rows.sign[row, count] = 1 if way_i == 0 else -1
+                count += 1
+            if after >= 0:
+                rows.member[row, count] = after
+                rows.sign[row, count] = 1 if way_j == 0 else -1
+                count += 1
+            rows.members[row] = count
+    return best < np.inf
+
+
+@njit(nogil=True, cache=True)
+def _is_new(rows: Combinations, row: int, table: I8) -> bool:
+    """Whether no earlier row has the same observations with the same signs."""
+    a, b, c = np.int64(0), np.int64(0), np.int64(0)
+    count = rows.members[row]
+    a = 2 * rows.member[row, 0] + (1 if rows.sign[row, 0] < 0 else 0) + 2
+    if count > 1:
+        b = 2 * rows.member[row, 1] + (1 if rows.sign[row, 1] < 0 else 0) + 2
+    if count > 2:
+        c = 2 * rows.member[row, 2] + (1 if rows.sign[row, 2] < 0 else 0) + 2
+    low, high = min(a, min(b, c)), max(a, max(b, c))
+    middle = a + b + c - low - high
+    key = (high << 42) | (middle << 21) | low
+    mask = table.size - 1
+    slot = ((key ^ (key >> 23)) * 0x9E3779B97F4A7C1 >> 20) & mask
+    while table[slot] != 0:
+        if table[slot] == key:
+            return False
+        slot = (slot + 1) & mask
+    table[slot] = key
+    return True
+
+
+def closure_matrices(
+    network: Network, valid: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """Write out the dense matrices B (rows x observations) and A' (rows x periods between nodes).
+
+    For teaching and tests: the inversion itself never forms them.
+
+    Examples
+    --------
+    The network of the paper's figure 2, dates t0, t1, t2, t4 and a series t0, t2, t4:
+
+    >>> days = lambda *d: np.datetime64("2020-01-01") + np.array(d, dtype="timedelta64[D]")
+    >>> network = build_network(
+    ...     days(0, 0, 0, 12, 12), days(12, 24, 48, 24, 48), sampling_days=24, closure="combined"
+    ... )
+    >>> combination, closure = closure_matrices(network)
+    >>> combination[0], closure[0]  # d01 + d12 = x02
+    (array([1, 0, 0, 1, 0], dtype=int8), array([1, 0], dtype=int8))
+    """
+    plan = network.plan
+    if valid is None:
+        valid = np.ones(plan.first_date.size, dtype=bool)
+    rows = empty_combinations(plan.first_date.size)
+    total = combine(plan, valid, rows)
+    combination = np.zeros((total, plan.first_date.size), np.int8)
+    closure = np.zeros((total, plan.node_days.size - 1), np.int8)
+    for row in range(total):
+        closure[row, rows.start[row] : rows.end[row]] = 1
+        for k in range(rows.members[row]):
+            combination[row, rows.member[row, k]] = rows.sign[row, k]
+    return combination, closure
