@@ -28,7 +28,6 @@ from ogive.correction.neighbourhood import (
     normalised_residual,
     square,
 )
-from ogive.correction.robust import nmad
 from ogive.model import DAYS_PER_YEAR, Flag, InputError, flag_attributes
 
 __all__ = [
@@ -49,7 +48,13 @@ Floats = npt.NDArray[np.float32]
 _log = logging.getLogger(__name__)
 
 _SIGMAS = 3.0
+_FLOW_PX = 0.12  # what flow bends within a few points; counted like noise where that is smaller
 _NOISE_RANGE_PX = (0.02, 0.5)
+# Of |z|, z normal: its lower quartile, and its median where z lies within the core.
+_QUARTILE_OF_NORMAL = 0.3186
+_CORE = 3.0
+_MEDIAN_OF_CORE = 0.6728
+_CORE_ROUNDS = 10
 
 
 # ---- what all filters share ----------------------------------------------------------------------
@@ -288,10 +293,10 @@ def reject_by_normalised_median(
 def match_noise_px(displacement: xr.Dataset) -> float:
     """Spread of the good matches' errors, in image pixels, from the field's own differences.
 
-    The normalised median absolute difference of points whose windows do not overlap, over the root
-    of two; the smaller one of the two directions, since flow varies less along one of them. Half of
-    the points may be false. It is a figure of the whole field: when a map is filtered by blocks,
-    take it once and hand it to each.
+    The spread of the normal core of the second differences over points whose windows do not
+    overlap, over the root of six; the smaller one of the two directions, since flow bends less
+    along one of them. It is a figure of the whole field: when a map is filtered by blocks, take it
+    once and hand it to each.
 
     Parameters
     ----------
@@ -311,14 +316,30 @@ def match_noise_px(displacement: xr.Dataset) -> float:
     """
     lag = max(1, int(np.ceil(_windows_per_step(displacement))))
     spreads = []
-    components = _components_px(displacement)
     for axis in (0, 1):
-        ahead = [np.roll(values, -lag, axis=axis) - values for values in components]
-        inside = [slice(None), slice(None)]
-        inside[axis] = slice(0, max(ahead[0].shape[axis] - lag, 0))
-        spreads.append(np.mean([nmad(difference[tuple(inside)]) for difference in ahead]))
-    finite = [spread for spread in spreads if np.isfinite(spread)]
-    return float(np.clip(min(finite, default=0.0) / np.sqrt(2.0), *_NOISE_RANGE_PX))
+        bends = [_second_differences(v, lag, axis) for v in _components_px(displacement)]
+        spreads.append(np.mean([_core_spread(bend) for bend in bends]) / np.sqrt(6.0))
+    finite = [float(spread) for spread in spreads if np.isfinite(spread)]
+    return float(np.clip(min(finite, default=0.0), *_NOISE_RANGE_PX))
+
+
+def _second_differences(values: Floats, lag: int, axis: int) -> Floats:
+    moved = np.moveaxis(values, axis, 0)
+    if moved.shape[0] <= 2 * lag:
+        return np.empty(0, dtype=np.float32)
+    bend = moved[2 * lag :] + moved[: -2 * lag] - 2 * moved[lag:-lag]
+    return np.asarray(bend[np.isfinite(bend)], dtype=np.float32)
+
+
+def _core_spread(values: Floats) -> float:
+    """Return the standard deviation of the normal core about zero of a mixture."""
+    if values.size == 0:
+        return float("nan")
+    size = np.abs(values)
+    spread = float(np.quantile(size, 0.25)) / _QUARTILE_OF_NORMAL
+    for _ in range(_CORE_ROUNDS):
+        spread = float(np.median(size[size <= _CORE * spread])) / _MEDIAN_OF_CORE
+    return spread
 
 
 def _lines(length: int) -> list[list[Offset]]:
@@ -338,7 +359,8 @@ def _tolerances(
     offsets: list[Offset], noise_px: float, max_strain: float, step_px: float
 ) -> npt.NDArray[np.float64]:
     distance = np.hypot(*np.array(offsets, dtype=np.float64).T) * step_px
-    tolerances: npt.NDArray[np.float64] = _SIGMAS * np.sqrt(2.0) * noise_px + max_strain * distance
+    spread = max(noise_px, _FLOW_PX)
+    tolerances: npt.NDArray[np.float64] = _SIGMAS * np.sqrt(2.0) * spread + max_strain * distance
     return tolerances
 
 
@@ -424,9 +446,9 @@ def _agreement(
     threads: int,
 ) -> tuple[Agreement, Agreement]:
     """Agreement with the neighbours to both sides, and with the means of opposite ones."""
-    distance = np.hypot(*np.array(offsets, dtype=np.float64).T) * step_px
-    single = _SIGMAS * np.sqrt(2.0) * noise_px + max_strain * distance
-    pair = _SIGMAS * np.sqrt(1.5) * noise_px + 0.5 * max_strain * distance
+    single = _tolerances(offsets, noise_px, max_strain, step_px)
+    # The mean of two has half the variance: 1.5 instead of 2 of the difference.
+    pair = _tolerances(offsets, noise_px, max_strain / np.sqrt(3.0), step_px) * np.sqrt(0.75)
     return (
         agreeing_neighbours(dx, dy, _both_sides(offsets), np.tile(single, 2), threads),
         agreeing_pairs(dx, dy, offsets, pair, threads),
@@ -502,10 +524,27 @@ def remove_outliers(
 ) -> xr.Dataset:
     """Reject what the neighbourhood does not bear out: the default combination.
 
-    First `reject_by_agreement`, then `reject_small_clusters`, then `reject_by_normalised_median`,
-    all with their defaults. What they lose and keep on simulated fields:
+    First `reject_by_agreement`, then `reject_by_normalised_median`,
+    then `reject_small_clusters`, all with their defaults. What they lose of the good points on ice
+    and keep of the false ones, beside the 9 x 9 median rule (means of ten simulated fields of
+    200 x 200 points, step 5 px, window 16 px; 5 % isolated and 2 % clustered false matches over
+    +-16 px, 10 % decorrelated where matches scatter over +-2.5 px; the narrow glaciers move by
+    10 px):
 
-    OUTLIER_TABLE
+    ===========================  ========  ==========  ================  ==================
+    field                        ice lost  false kept  median: ice lost  median: false kept
+    ===========================  ========  ==========  ================  ==================
+    trunk with shear margins     0.01 %    0.1 %       0 %               57 %
+    same, noise 0.2 px           0 %       6 %         0 %               57 %
+    same, half of it gaps        0.09 %    0.3 %       0 %               57 %
+    glaciers 3 points wide       8 %       0.06 %      72 %              53 %
+    glaciers 6 points wide       7 %       0.06 %      18 %              52 %
+    same, 30 % gaps              14 %      0.2 %       20 %              52 %
+    same, half of it gaps        43 %      0.2 %       22 %              52 %
+    ===========================  ========  ==========  ================  ==================
+
+    So a decorrelated patch under strong noise is left to the match's own quality, and a narrow
+    glacier that is half gaps is half lost.
 
     Parameters
     ----------
