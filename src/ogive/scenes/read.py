@@ -29,7 +29,7 @@ from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.features import rasterize
 from rasterio.warp import reproject
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import maximum_filter
 
 from ogive.model import GridError, InputError
 from ogive.scenes.names import fill_value_from_name
@@ -592,11 +592,10 @@ def _cubic(image: xr.DataArray, source: GeoBox, target: GeoBox) -> NDArray[np.fl
             target.transform.a / source.transform.a,
         )
     ]
-    touched = binary_dilation(
-        np.pad(~valid, 1, constant_values=True),
-        np.ones([2 * pixels_reached + 1 for pixels_reached in reach]),
-    )[1:-1, 1:-1]
+    touched = maximum_filter(
+        (~valid).view(np.uint8), [2 * pixels + 1 for pixels in reach], mode="constant", cval=1
+    )
     holes = np.ones(target.shape, np.uint8)
-    reproject(touched.astype(np.uint8), holes, resampling=Resampling.nearest, **grids)
+    reproject(touched, holes, resampling=Resampling.nearest, **grids)
     values[holes > 0] = np.nan
     return values
