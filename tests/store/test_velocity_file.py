@@ -61,6 +61,21 @@ def test_written_twice_is_the_same(tmp_path: Path, make_velocity: Make, landsat_
     xr.testing.assert_identical(first.drop_attrs(deep=False), again.drop_attrs(deep=False))
 
 
+def test_rewritten_file_tells_its_own_making(
+    tmp_path: Path, make_velocity: Make, landsat_pair: Pair
+) -> None:
+    velocity = make_velocity().assign_attrs(
+        Conventions="CF-1.8", satellite="Landsat 5", history="2023: made elsewhere", title="mine"
+    )
+    back = read_velocity(write_velocity(velocity, tmp_path / "v.nc", pair=landsat_pair))
+    assert back.attrs["Conventions"] == "CF-1.11"
+    assert back.attrs["satellite"] == "Landsat 8"
+    assert back.attrs["title"] == "mine"
+    newest, oldest = back.attrs["history"].split("\n")
+    assert "ogive" in newest
+    assert oldest == "2023: made elsewhere"
+
+
 @pytest.mark.parametrize("pair_name", ["landsat_pair", "sentinel_pair", "bare_pair"])
 def test_pair_comes_back(
     tmp_path: Path, make_velocity: Make, pair_name: str, request: pytest.FixtureRequest

@@ -316,7 +316,12 @@ def _globals(velocity: xr.Dataset, pair: Pair | None) -> dict[str, Any]:
         "days_per_year": DAYS_PER_YEAR,
     }
     given = {str(key): plain_attribute(value, key) for key, value in velocity.attrs.items()}
-    return attributes | {key: value for key, value in given.items() if value is not None}
+    # A file says of itself when it was made; what an older file said of this becomes its history.
+    told_anew = {"Conventions", "date_created", "history"} | ({"satellite"} if pair else set())
+    kept = {k: v for k, v in given.items() if v is not None and k not in told_anew}
+    if given.get("history"):
+        attributes["history"] += "\n" + str(given["history"])
+    return attributes | kept
 
 
 def _tell_region(product: xr.Dataset, velocity: xr.Dataset, geobox: GeoBox | None) -> None:
