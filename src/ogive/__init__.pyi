@@ -1,4 +1,12 @@
+from .correction.calibrate import calibrate as calibrate
+from .correction.outliers import remove_outliers as remove_outliers
+from .correction.velocity import to_velocity as to_velocity
+from .matching.match import Masks as Masks
+from .matching.match import match as match
+from .matching.search import Search as Search
 from .model import DAYS_PER_YEAR as DAYS_PER_YEAR
 from .model import OgiveError as OgiveError
 from .model import Pair as Pair
 from .model import Scene as Scene
+from .store.velocity_file import read_velocity as read_velocity
+from .store.velocity_file import write_velocity as write_velocity

@@ -1,0 +1,256 @@
+"""What of an image is compared: a stack of features for each pixel.
+
+A feature is a function ``feature(image, valid, *, threads) -> (channel, y, x)`` of one image in single
+precision; `FEATURES` names those that ship. Invalid pixels are filled before a filter runs over them
+and take no part in the correlation afterwards, so a fill only has to be smooth.
+
+The default of `ogive.match`, ``"adaptive"``, is not here: it depends on the pair (see `spectra`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+from scipy import ndimage
+
+from .kernels import BoolArray, Float32Array, convolve_separable
+
+__all__ = [
+    "FEATURES",
+    "Feature",
+    "fill_invalid",
+    "highpass",
+    "intensity",
+    "laplacian",
+    "near_anomaly_offset",
+    "orientation",
+    "sobel",
+    "wallis",
+]
+
+
+class Feature(Protocol):
+    """A function that turns an image into a stack of features."""
+
+    def __call__(
+        self, image: Float32Array, valid: BoolArray | None, /, *, threads: int = 1
+    ) -> Float32Array: ...
+
+
+def _box_taps(size_px: int) -> Float32Array:
+    if size_px < 3 or size_px % 2 == 0:
+        raise ValueError(f"a box filter needs an odd size of at least 3 pixels, not {size_px}")
+    return np.full(size_px // 2 + 1, 1.0 / size_px, np.float32)
+
+
+def _gaussian_taps(sigma_px: float) -> Float32Array:
+    reach = int(np.ceil(4.0 * sigma_px))
+    taps = np.exp(-0.5 * (np.arange(reach + 1) / sigma_px) ** 2)
+    return np.asarray(taps / (taps[0] + 2.0 * taps[1:].sum()), np.float32)
+
+
+def _local_mean(
+    image: Float32Array, valid: BoolArray | None, taps: Float32Array, threads: int
+) -> Float32Array:
+    """Mean over the valid pixels within the taps' reach; zero where there is none."""
+    if valid is None:
+        return convolve_separable(image, taps, threads=threads)
+    weight = convolve_separable(valid.astype(np.float32), taps, threads=threads)
+    total = convolve_separable(np.where(valid, image, 0).astype(np.float32), taps, threads=threads)
+    return np.divide(total, weight, out=np.zeros_like(total), where=weight > 1e-6)
+
+
+def fill_invalid(
+    image: Float32Array, valid: BoolArray | None, *, size_px: int = 21, threads: int = 1
+) -> Float32Array:
+    """Replace invalid pixels by the mean of the valid ones near them, else by that of all.
+
+    Examples
+    --------
+    >>> image = np.full((30, 30), 5.0, np.float32); image[3, 4] = np.nan
+    >>> float(fill_invalid(image, np.isfinite(image))[3, 4])
+    5.0
+    """
+    if valid is None:
+        return image
+    if not valid.any():
+        return np.zeros_like(image)
+    everywhere = np.float32(np.mean(image, where=valid, dtype=np.float64))
+    centred = np.where(valid, image - everywhere, np.float32(0.0))
+    near = _local_mean(centred, valid, _box_taps(size_px), threads)
+    return np.where(valid, image, near + everywhere)
+
+
+def _centred(image: Float32Array, valid: BoolArray | None, threads: int) -> Float32Array:
+    """The filled image less its mean, so that single precision keeps the texture."""
+    filled = fill_invalid(image, valid, threads=threads)
+    return filled - np.float32(np.mean(filled, dtype=np.float64))
+
+
+def intensity(
+    image: Float32Array, valid: BoolArray | None = None, /, *, threads: int = 1
+) -> Float32Array:
+    """The image itself, less its mean.
+
+    Parameters
+    ----------
+    image
+        ``(y, x)``, float32.
+    valid
+        ``(y, x)``, True where the image may be used; ``None`` for everywhere.
+    threads
+        How many threads share the rows.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(1, y, x)``, float32.
+    """
+    return _centred(image, valid, threads)[None]
+
+
+def highpass(
+    image: Float32Array,
+    valid: BoolArray | None = None,
+    /,
+    *,
+    size_px: int = 21,
+    kind: str = "box",
+    threads: int = 1,
+) -> Float32Array:
+    """The image less its local mean: shadows and brightness go, texture stays.
+
+    Parameters
+    ----------
+    image, valid, threads
+        As for `intensity`.
+    size_px
+        Side of the box, or about 2.35 times the Gaussian's standard deviation (its width at half
+        height), in pixels.
+    kind
+        ``"box"`` or ``"gaussian"``.
+
+    Examples
+    --------
+    >>> ramp = np.tile(np.arange(60, dtype=np.float32), (60, 1))
+    >>> bool(np.abs(highpass(ramp)[0, 20:40, 20:40]).max() < 1e-4)
+    True
+    """
+    if kind not in {"box", "gaussian"}:
+        raise ValueError(f"kind must be 'box' or 'gaussian', not {kind!r}")
+    taps = _box_taps(size_px) if kind == "box" else _gaussian_taps(size_px / 2.355)
+    centred = _centred(image, valid, threads)
+    out = centred - _local_mean(centred, valid, taps, threads)
+    if valid is not None:
+        out[~valid] = 0.0
+    return out[None]
+
+
+def wallis(
+    image: Float32Array,
+    valid: BoolArray | None = None,
+    /,
+    *,
+    size_px: int = 21,
+    threads: int = 1,
+) -> Float32Array:
+    """Local mean taken out and local contrast made equal (Wallis 1976), so that shade counts as sun.
+
+    Parameters
+    ----------
+    image, valid, threads
+        As for `intensity`.
+    size_px
+        Side of the box over which mean and contrast are measured.
+    """
+    taps = _box_taps(size_px)
+    centred = _centred(image, valid, threads)
+    high = centred - _local_mean(centred, valid, taps, threads)
+    if valid is not None:
+        high[~valid] = 0.0
+    contrast = np.sqrt(np.maximum(_local_mean(high * high, valid, taps, threads), 0.0))
+    # A tenth of the typical contrast keeps noise on flat snow from being blown up to texture.
+    floor = np.float32(0.1 * np.median(contrast) + np.finfo(np.float32).tiny)
+    return (high / (contrast + floor))[None]
+
+
+def laplacian(
+    image: Float32Array, valid: BoolArray | None = None, /, *, threads: int = 1
+) -> Float32Array:
+    """Second differences along x and y, summed: edges and points, no brightness."""
+    return ndimage.laplace(_centred(image, valid, threads), mode="mirror")[None]
+
+
+def sobel(
+    image: Float32Array, valid: BoolArray | None = None, /, *, threads: int = 1
+) -> Float32Array:
+    """Sobel gradients along x and y, kept as two channels.
+
+    Correlating the pair is the same as correlating complex numbers whose real and imaginary parts
+    are the two gradients.
+    """
+    centred = _centred(image, valid, threads)
+    return np.stack(
+        [
+            ndimage.sobel(centred, axis=1, mode="mirror"),
+            ndimage.sobel(centred, axis=0, mode="mirror"),
+        ]
+    )
+
+
+def orientation(
+    image: Float32Array, valid: BoolArray | None = None, /, *, threads: int = 1
+) -> Float32Array:
+    """The unit vector of the gradient: orientation correlation (Fitch et al. 2002; Heid & Kääb 2012).
+
+    Zero where the gradient vanishes.
+    """
+    gradient = sobel(image, valid, threads=threads)
+    length = np.sqrt(gradient[0] ** 2 + gradient[1] ** 2)
+    return np.divide(gradient, length, out=np.zeros_like(gradient), where=length > 0)
+
+
+def near_anomaly_offset(
+    image: Float32Array, valid: BoolArray | None = None, /, *, threads: int = 1
+) -> Float32Array:
+    """Near-anomaly offset filter (Van Wyk de Vries & Wickert 2021, The Cryosphere 15, 2115-2132).
+
+    Second differences along the axes give one angle, those along the diagonals another; the feature
+    is the sum of the cosines and sines of both: contrast is lost, the pattern of anomalies stays.
+    """
+    centred = _centred(image, valid, threads)
+    padded = np.pad(centred, 1, mode="reflect")
+    twice = 2.0 * centred
+
+    def second_difference(down: int, across: int) -> Float32Array:
+        rows, columns = centred.shape
+        before = padded[1 - down : 1 - down + rows, 1 - across : 1 - across + columns]
+        after = padded[1 + down : 1 + down + rows, 1 + across : 1 + across + columns]
+        return np.asarray(twice - before - after, np.float32)
+
+    def unit_sum(a: Float32Array, b: Float32Array) -> Float32Array:
+        length = np.hypot(a, b)
+        return np.divide(a + b, length, out=np.zeros_like(a), where=length > 0)
+
+    axes = unit_sum(second_difference(1, 0), second_difference(0, 1))
+    diagonals = unit_sum(second_difference(1, 1), second_difference(1, -1))
+    return (axes + diagonals)[None]
+
+
+FEATURES: Mapping[str, Callable[..., Float32Array]] = MappingProxyType(
+    {
+        "intensity": intensity,
+        "highpass": highpass,
+        "highpass-gaussian": partial(highpass, kind="gaussian"),
+        "wallis": wallis,
+        "laplacian": laplacian,
+        "sobel": sobel,
+        "orientation": orientation,
+        "near-anomaly-offset": near_anomaly_offset,
+    }
+)
+"""The features of one image, by name."""

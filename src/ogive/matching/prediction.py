@@ -1,0 +1,161 @@
+"""A smooth prediction of the displacement from a sparse coarse search.
+
+Single windows of a coarse search over tens of pixels go astray where the surface changed. A true
+displacement is shared by neighbours, a false one falls anywhere in the search: so a coarse point is
+kept when enough of its neighbours agree with it, whatever side of a shear margin they are on; the
+others are filled from those kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from .kernels import Float32Array
+
+__all__ = ["Prediction", "coarse_nodes", "displacement_gradient", "fill", "neighbours_agree"]
+
+STEEPEST_GRADIENT = 0.15
+"""Predicted gradients are cut here (px/px): steeper ones are steps between ice and rock."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Displacement and its gradient on nodes, in pixels.
+
+    Parameters
+    ----------
+    planes
+        ``(6, rows, columns)``: u, v, u_x, u_y, v_x, v_y.
+    row, column
+        Place of each row and column of points among the nodes.
+    kept
+        Which nodes rest on the coarse search itself; the others are filled.
+    """
+
+    planes: NDArray[np.float64]
+    row: NDArray[np.float64]
+    column: NDArray[np.float64]
+    kept: NDArray[np.bool_]
+
+
+def coarse_nodes(count: int, every: int) -> NDArray[np.int64]:
+    """Indices of every so many points, the last one always among them.
+
+    Examples
+    --------
+    >>> coarse_nodes(10, 4)
+    array([0, 4, 8, 9])
+    """
+    nodes = np.arange(0, count, every)
+    if nodes[-1] != count - 1:
+        nodes = np.append(nodes, count - 1)
+    return nodes
+
+
+def neighbours_agree(
+    u: NDArray[np.float64],
+    v: NDArray[np.float64],
+    *,
+    spacing_px: float,
+    tolerance_px: float = 1.0,
+    shear: float = 0.05,
+    least: int = 3,
+) -> NDArray[np.bool_]:
+    """Which displacements are shared by enough of the 24 nodes round them.
+
+    Two nodes agree when their displacements differ by less than ``tolerance_px`` plus ``shear`` times
+    their distance. Displacements that are spread at random over a search of +-32 px agree with 0.13
+    neighbours on average, with three of them in 3 cases of 10,000.
+
+    Parameters
+    ----------
+    u, v
+        Displacements on nodes, NaN where there are none.
+    spacing_px
+        Distance between nodes.
+    tolerance_px, shear
+        See above.
+    least
+        Neighbours that must agree; fewer suffice at the edges, in proportion.
+    """
+    agreeing = np.zeros(u.shape, int)
+    inside = np.zeros(u.shape, int)
+    rows, columns = u.shape
+    for i in range(-2, 3):
+        for j in range(-2, 3):
+            if i == j == 0:
+                continue
+            here = np.s_[max(0, -i) : rows - max(0, i), max(0, -j) : columns - max(0, j)]
+            there = np.s_[max(0, i) : rows + min(0, i), max(0, j) : columns + min(0, j)]
+            if u[here].size == 0:
+                continue
+            tolerance = tolerance_px + shear * spacing_px * np.hypot(i, j)
+            apart = np.hypot(u[here] - u[there], v[here] - v[there])
+            agreeing[here] += apart < tolerance
+            inside[here] += 1
+    needed = np.maximum(np.minimum(least, inside), np.ceil(least * inside / 24))
+    return np.asarray(np.isfinite(u) & (agreeing >= needed) & (inside > 0))
+
+
+def fill(values: NDArray[np.float64], kept: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Fill what is not kept by Gaussian means of what is, each hole by the narrowest that reaches it.
+
+    Zero where nothing is kept at all.
+    """
+    filled = np.where(kept, values, 0.0)
+    todo = ~kept
+    width = 1.0
+    while todo.any() and kept.any():
+        weight = ndimage.gaussian_filter(kept.astype(float), width, mode="constant", truncate=2.0)
+        total = ndimage.gaussian_filter(
+            np.where(kept, values, 0.0), width, mode="constant", truncate=2.0
+        )
+        reached = todo & (weight > 1e-3)
+        filled[reached] = total[reached] / weight[reached]
+        todo &= ~reached
+        width *= 2.0
+    return filled
+
+
+def displacement_gradient(
+    values: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    step: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Gradient (along x, along y) of a filled field on nodes, in px/px, lightly smoothed."""
+    smooth = ndimage.gaussian_filter(values, 0.8, mode="nearest")
+    along_x = np.zeros_like(values)
+    along_y = np.zeros_like(values)
+    if columns.size > 1:
+        along_x = np.gradient(smooth, columns * float(step), axis=1)
+    if rows.size > 1:
+        along_y = np.gradient(smooth, rows * float(step), axis=0)
+    limit = STEEPEST_GRADIENT
+    return np.clip(along_x, -limit, limit), np.clip(along_y, -limit, limit)
+
+
+def predict(
+    u: NDArray[np.float64],
+    v: NDArray[np.float64],
+    kept: NDArray[np.bool_],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    *,
+    step: int,
+    points: tuple[int, int],
+) -> Prediction:
+    """Filled displacement, its gradient, and where all points lie among the nodes."""
+    u, v = fill(u, kept), fill(v, kept)
+    u_x, u_y = displacement_gradient(u, rows, columns, step)
+    v_x, v_y = displacement_gradient(v, rows, columns, step)
+    return Prediction(
+        planes=np.stack([u, v, u_x, u_y, v_x, v_y]),
+        row=np.interp(np.arange(points[0]), rows, np.arange(rows.size)),
+        column=np.interp(np.arange(points[1]), columns, np.arange(columns.size)),
+        kept=kept,
+    )
