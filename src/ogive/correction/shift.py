@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import BSpline
-from scipy.stats import norm, t
 
 from ogive.correction.field import Basis, Field
 from ogive.correction.robust import RobustFit
@@ -27,7 +26,6 @@ _OUTERMOST = 0.01
 _POINTS_OF_SUPPORT = 10.0
 _SUPPORT_SAMPLE = 5_000
 _WORST_CONDITION = 1e10
-_INTERVAL = 0.95
 
 
 def constant(x: Array, y: Array) -> Array:
@@ -120,13 +118,13 @@ class Shift:
         regressors = basis(x, y)
         sums = sum_covariance(regressors, fit.scores, rows, columns)
         bread = np.linalg.inv(fit.slope)
-        upper = (1 + _INTERVAL) / 2
-        widening = t.ppf(upper, sums.degrees_of_freedom) / norm.ppf(upper)
+        widening = sums.interval_widening
         covariance = bread @ sums.correlated @ bread.T * widening**2
         independent = bread @ sums.independent @ bread.T
         mean = np.kron(np.eye(2), regressors.mean(axis=0))
         variance = np.diag(mean @ covariance @ mean.T)
-        inflation = variance.sum() / widening**2 / np.trace(mean @ independent @ mean.T)
+        alone = float(np.trace(mean @ independent @ mean.T))
+        inflation = variance.sum() / widening**2 / alone if alone > 0 else 1.0
         return cls(
             basis=basis,
             coefficients=fit.coefficients,

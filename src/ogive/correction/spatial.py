@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
+from scipy.stats import norm, t
 
 __all__ = ["SumCovariance", "sum_covariance"]
 
@@ -47,6 +48,11 @@ class SumCovariance:
     independent: Array
     correlation_range: float
     degrees_of_freedom: float
+
+    @property
+    def interval_widening(self) -> float:
+        """Student's 95 % quantile over the normal one: what an error is to be multiplied with."""
+        return float(t.ppf(0.975, self.degrees_of_freedom) / norm.ppf(0.975))
 
 
 def sum_covariance(
@@ -191,6 +197,8 @@ def _independent(regressors: Array, scores: Array) -> Array:
 def _at_least(covariance: Array, floor: Array) -> Array:
     """Raise a covariance until no combination of sums is better known than the floor says."""
     values, vectors = np.linalg.eigh(floor)
+    if values.max() <= 0.0:  # no scatter at all
+        return floor
     root = vectors * np.sqrt(np.maximum(values, values.max() * 1e-14))
     inverse = np.linalg.inv(root)
     inflation, axes = np.linalg.eigh(inverse @ covariance @ inverse.T)

@@ -228,7 +228,8 @@ class ComponentStatistics:
     median, nmad, std
         Over the stable points with a measurement.
     median_error
-        Standard error of the median, allowing for neighbours that err together.
+        Standard error of the median, allowing for neighbours that err together; 1.96 of them make
+        a 95 % interval.
     """
 
     median: float
@@ -300,6 +301,7 @@ def stable_ground_statistics(
     spreads = [nmad(component) for component in data]
     # The density at the median of a normal distribution turns signs into lengths.
     errors = np.sqrt(np.pi / 2 * np.diag(sums.correlated)) * spreads / data.shape[1]
+    errors *= sums.interval_widening
     components = [
         ComponentStatistics(float(medians[c]), float(errors[c]), spreads[c], float(data[c].std()))
         for c in range(2)
