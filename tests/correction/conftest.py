@@ -68,12 +68,11 @@ def trunk(n: int) -> tuple[np.ndarray, np.ndarray]:
 def narrow(n: int, width: float) -> tuple[np.ndarray, np.ndarray]:
     """Three glaciers of 10 px: along x, oblique, winding; seen through windows 3 points wide."""
     y, x = np.mgrid[:n, :n].astype(float)
-    winding = 3 * np.sin(2 * np.pi * y / 120)
     dx, dy, ice = np.zeros((n, n)), np.zeros((n, n)), np.zeros((n, n), dtype=bool)
     for across, angle in (
-        (y - 0.2 * n, 0.0),
-        ((y - 0.5 * n) * np.cos(0.5) - (x - 0.5 * n) * np.sin(0.5), 0.5),
-        (x - 0.8 * n - winding, np.pi / 2),
+        (y - 0.12 * n, 0.0),
+        ((y - 0.45 * n) * np.cos(0.3) - (x - 0.5 * n) * np.sin(0.3), 0.3),
+        (y - 0.82 * n - 3 * np.sin(2 * np.pi * x / 120), 0.0),
     ):
         speed = 10 * np.clip(1 - (2 * across / (width + 1)) ** 2, 0, None)
         dx, dy, ice = dx + speed * np.cos(angle), dy + speed * np.sin(angle), ice | (speed > 0)

@@ -178,7 +178,7 @@ def test_narrow_fast_glaciers_survive(width, make_simulated):
     simulated = make_simulated(23 + width, width=width)
     _, lost_ice, kept = rates(simulated, outliers.remove_outliers(simulated.displacement))
     _, lost_by_median, _ = rates(simulated, outliers.reject_by_median(simulated.displacement))
-    assert lost_ice < 0.15  # seen as a glacier still: six of seven points
+    assert lost_ice < 0.10  # the glacier is still a band without a break: nine of ten points
     assert kept < 0.01
     if width < 5:  # narrower than half the square of the median rule
         assert lost_by_median > 3 * lost_ice

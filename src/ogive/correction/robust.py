@@ -30,6 +30,7 @@ At this cutoff the bivariate biweight keeps 95 % of the mean's efficiency on nor
 """
 
 _MAX_ITERATIONS = 200
+_SAMPLE = 100_000
 _CONVERGED = 1e-6  # of the residuals' scale: far below any standard error of a shift
 
 
@@ -116,9 +117,18 @@ def biweight_fit(
     StableGroundError
         If the fit does not converge.
     """
-    guess = _first_guess(regressors, values) if start is None else start
+    # Of millions of overlapping windows some hundred thousand tell nearly all: they bring the fit
+    # to where all the points need only a step or two.
+    thin = slice(None, None, max(1, values.shape[1] // _SAMPLE))
+    guess = _first_guess(regressors[thin], values[:, thin]) if start is None else start
     variance = _total_variance(values - guess @ regressors.T, match_variance, scale)
-    coefficients: Array = guess
+    nearly = _iterate(regressors[thin], values[:, thin], variance[:, thin], guess)
+    coefficients = _iterate(regressors, values, variance, nearly)
+    return _result(regressors, values, coefficients, variance)
+
+
+def _iterate(regressors: Array, values: Array, variance: Array, coefficients: Array) -> Array:
+    """Reweight until the fit moves no more than a hair of the smallest standard deviation."""
     root = np.sqrt(variance.min(axis=1))
     for _ in range(_MAX_ITERATIONS):
         residuals = values - coefficients @ regressors.T
@@ -126,7 +136,7 @@ def biweight_fit(
         step = np.stack([_weighted(regressors, residuals[c], weights[c]) for c in range(2)])
         coefficients = coefficients + step
         if np.all(np.abs(step @ regressors.T).max(axis=1) <= _CONVERGED * root):
-            return _result(regressors, values, coefficients, variance)
+            return coefficients
     raise StableGroundError(
         f"the robust fit on {values.shape[1]} stable points did not settle in {_MAX_ITERATIONS} "
         "iterations: remove outliers first, or use a model with fewer parameters"
