@@ -528,9 +528,9 @@ def remove_outliers(
 
     First `reject_by_agreement`, then `reject_by_normalised_median`, then `reject_small_clusters`,
     all with their defaults. What they lose of the good points on ice and keep of the false ones,
-    beside the 9 x 9 median rule (means of ten simulated fields of 200 x 200 points, step 5 px, window 16 px; 5 % isolated and 2 % clustered false matches over
-    +-16 px, 10 % decorrelated where matches scatter over +-2.5 px; the narrow glaciers move by
-    10 px):
+    beside the 9 x 9 median rule (means of ten simulated fields of 200 x 200 points, step 5 px,
+    window 16 px; 5 % isolated and 2 % clustered false matches over +-16 px, 10 % decorrelated where
+    matches scatter over +-2.5 px; the narrow glaciers move by 10 px):
 
     ===========================  ========  ==========  ================  ==================
     field                        ice lost  false kept  median: ice lost  median: false kept
