@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from ogive.correction.velocity import speed_error
 from ogive.model import ATTRIBUTES, DAYS_PER_YEAR, DateError, InputError
 
 from .irls import Options, Result, empty_result, invert_range
@@ -419,13 +420,20 @@ def _describe(
     vx, vy, vx_error, vy_error, observations = blocks[:5]
     years = xr.DataArray(np.diff(network.edges_days) / DAYS_PER_YEAR, dims="time")
     speed = (vx**2 + vy**2) ** 0.5
-    # Where the ice stands still the speed's direction is unknown; both components then count.
-    across = ((vx * vx_error) ** 2 + (vy * vy_error) ** 2) ** 0.5 / speed.where(speed > 0)
-    speed_error = across.where(speed > 0, (vx_error**2 + vy_error**2) ** 0.5)
+    error_of_speed = xr.apply_ufunc(
+        speed_error,
+        vx,
+        vy,
+        vx_error**2,
+        vy_error**2,
+        0.0,
+        dask="parallelized",
+        output_dtypes=["f8"],
+    )
     fields = {
         "dx": vx * years, "dy": vy * years, "dx_error": vx_error * years,
         "dy_error": vy_error * years, "vx": vx, "vy": vy, "v": speed, "vx_error": vx_error,
-        "vy_error": vy_error, "v_error": speed_error, "observations": observations,
+        "vy_error": vy_error, "v_error": error_of_speed, "observations": observations,
     }  # fmt: skip
     dims = _pixel_dims(cube)
     fields = {
