@@ -10,3 +10,4 @@ from .model import Pair as Pair
 from .model import Scene as Scene
 from .store.velocity_file import read_velocity as read_velocity
 from .store.velocity_file import write_velocity as write_velocity
+from .workflow.velocity import velocity as velocity

@@ -36,10 +36,12 @@ from ogive.scenes.names import fill_value_from_name
 
 __all__ = [
     "AlignedPair",
+    "band_names",
     "common_grid",
     "rasterize_polygons",
     "read_image",
     "read_on_grid",
+    "read_tags",
     "valid_mask",
 ]
 
@@ -123,6 +125,40 @@ def read_image(
         image = image.assign_coords(valid=(("y", "x"), mask))
     image.name = Path(path).stem
     return image
+
+
+def read_tags(path: str | Path) -> dict[str, str]:
+    """Read what a file says of its image: GDAL's tags, with those of the acquisition.
+
+    Parameters
+    ----------
+    path
+        As in `read_image`.
+
+    Returns
+    -------
+    dict
+        Names and texts, for `ogive.scenes.names.scene_from_name`.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, truncated or no image.
+    """
+    with _opened(path) as file:
+        return {**file.tags(ns="IMAGERY"), **file.tags()}
+
+
+def band_names(path: str | Path) -> list[str]:
+    """Read the names of a raster's bands, in their order; "" where a band has none.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, truncated or no image.
+    """
+    with _opened(path) as file:
+        return [name or "" for name in file.descriptions]
 
 
 def valid_mask(image: xr.DataArray) -> NDArray[np.bool_]:
