@@ -163,13 +163,16 @@ def _fluxes(
 ) -> tuple[FloatArray, FloatArray]:
     """Flux through the cells' right and lower faces (m2/yr), by finite volumes.
 
-    Without a front nothing leaves the glacier; then the sources must sum to zero over each piece
-    of connected ice, which is seen to here.
+    Where there is no front nothing leaves the glacier; then the sources must sum to zero over each
+    piece of connected ice, which is seen to here.
     """
     labels, pieces = ndimage.label(ice)
-    if front is None:
-        means = ndimage.mean(source, labels, np.arange(pieces + 1))
-        source = np.where(ice, source - np.asarray(means)[labels], 0.0)
+    open_pieces = np.zeros(pieces + 1, bool)
+    if front is not None:
+        open_pieces[np.unique(labels[front])] = True
+    means = np.asarray(ndimage.mean(source, labels, np.arange(pieces + 1)))
+    means[open_pieces] = 0
+    source = np.where(ice, source - means[labels], 0.0)
     face_right = _face(conductivity, axis=1)
     face_down = _face(conductivity, axis=0)
     number = np.full(ice.shape, -1)
@@ -184,11 +187,10 @@ def _fluxes(
     start, end, strength = (np.concatenate(parts) for parts in zip(*links, strict=True))
     size = int(ice.sum())
     diagonal = np.bincount(start, strength, size) + np.bincount(end, strength, size)
-    # A potential is known but for a constant in each piece: hold one cell of each.
-    if front is None:
-        held = np.array([number[labels == piece][0] for piece in range(1, pieces + 1)])
-    else:
-        held = number[front]
+    # A potential is known but for a constant in each closed piece: hold one cell there.
+    closed = np.flatnonzero(~open_pieces[1:]) + 1
+    first_cells = np.array([number[labels == piece][0] for piece in closed], dtype=int)
+    held = first_cells if front is None else np.concatenate([first_cells, number[front]])
     diagonal[held] += 1e3 * strength.max()
     matrix = sparse.coo_matrix(
         (

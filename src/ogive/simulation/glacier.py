@@ -35,6 +35,8 @@ BORDER_CELLS = 12
 FACTOR = round(CELL_M / FINE_M)
 STABLE_DISTANCE_M = 60.0
 OLD_DEM_YEARS = 6.0
+MOST_ITERATIONS = 60
+SIGHT_TOLERANCE_M = 1e-3
 
 
 class Ground(IntEnum):
@@ -393,9 +395,13 @@ class SimulatedGlacier:
         height = self._at(self.terrain.elevation_m + rise, x, y)
         tangent, east, north = self._look(scene.orbit, x, y)
         dx, dy = np.zeros_like(height), np.zeros_like(height)
-        for _ in range(12):
+        length = np.zeros_like(height)
+        for _ in range(MOST_ITERATIONS):
+            before = length
             length = (self._at(self.dem_m, x + dx, y + dy) - height) * tangent
             dx, dy = length * east, length * north
+            if np.abs(length - before).max(initial=0.0) < SIGHT_TOLERANCE_M:
+                break
         return Displacement(dx, dy)
 
     def apparent_displacement(
@@ -546,10 +552,14 @@ class SimulatedGlacier:
         tangent, east, north = self._look(orbit, x0, y0)
         mapped = self._at(self.dem_m, x0, y0)
         x, y = x0, y0
-        # Contracts with the slope times the tangent, here below a fifth.
-        for _ in range(8):
+        length = np.zeros_like(mapped)
+        # Contracts by the slope times the tangent: by a tenth on all but cliffs.
+        for _ in range(MOST_ITERATIONS):
+            before = length
             length = (mapped - self._at(height, x, y)) * tangent
             x, y = x0 - length * east, y0 - length * north
+            if np.abs(length - before).max(initial=0.0) < SIGHT_TOLERANCE_M:
+                break
         return Positions(x, y)
 
     def _backward(

@@ -48,6 +48,15 @@ class View(NamedTuple):
     lit: Float32Array
 
 
+class MovedTexture(NamedTuple):
+    """Fine maps of the ice's texture where it is at a time; see `surface.IceTexture`."""
+
+    relief_m: Float32Array
+    brightness: Float32Array
+    stones: Float32Array
+    drifts: Float32Array
+
+
 class Scenery:
     """Everything that is needed to draw the landscape, and what is worth keeping between scenes.
 
@@ -102,8 +111,6 @@ class Scenery:
         self._height += 2.2 * roughness * (1 - ice)
         self._rock = self._rock_albedo(shape, rng)
         self._snow_offset_m = self._snow_preference(shape, rng)
-        self._debris = np.clip(refined(history.debris, factor), 0, 1)
-        self._foliation = refined(np.clip(history.foliation, -3, 3), factor)
         self._textures: OrderedDict[int, IceTexture] = OrderedDict()
 
     def elevation_change_m(self, years: float) -> FloatArray:
@@ -145,11 +152,11 @@ class Scenery:
             gone = refined(self.front_retreat_m(years) - self._front_m, factor)
             inside = refined(self._margin_m, factor)
             water = np.clip(np.minimum(gone, inside) / ICE_EDGE_M + 0.5, 0, 1)
-        relief, bright, drift = self._moved_texture(years)
+        relief, bright, stones, drift = self.moved_texture(years)
         snow, freshness = self._snow(years, drift)
         height = self._height + refined(rise, factor)
         height += ice * relief * (1 - np.float32(self.change.bridging) * snow)
-        albedo = self._albedo(ice, relief, bright, years)
+        albedo = self._albedo(ice, relief, bright, stones, years)
         snow = snow * (1 - water)
         albedo = albedo * (1 - water) + np.float32(self.materials.water) * water
         white = (
@@ -163,16 +170,19 @@ class Scenery:
         return View(np.asarray(albedo * light, np.float32), ice, snow, water, lit)
 
     def _albedo(
-        self, ice: Float32Array, relief: Float32Array, bright: Float32Array, years: float
+        self,
+        ice: Float32Array,
+        relief: Float32Array,
+        bright: Float32Array,
+        stones: Float32Array,
+        years: float,
     ) -> Float32Array:
         """Reflectance of the ground without snow."""
         made_of = self.materials
         below = np.clip((self._snow_line_m(years) - self._height) / 500, 0, 1)
         clean = made_of.ice - (made_of.ice - made_of.old_ice) * below
-        clean = clean * (1 + 0.10 * self._foliation + 0.065 * bright)
-        stones = np.clip(self._debris * (1.15 + 0.35 * bright), 0, 1)
-        dirty = made_of.debris * (1 + 0.22 * bright)
-        frozen = clean * (1 - stones) + dirty * stones
+        cover = np.clip(stones, 0, 1)
+        frozen = clean * (1 + bright) * (1 - cover) + made_of.debris * (1 + 2 * bright) * cover
         frozen *= 1 - 0.11 * np.clip(-relief / 3, 0, 1.8)
         return np.asarray(self._rock + ice * (frozen - self._rock), np.float32)
 
@@ -188,24 +198,28 @@ class Scenery:
     def _snow(self, years: float, drift: Float32Array) -> tuple[Float32Array, float]:
         """Share of the ground under snow, and how fresh the snow is."""
         line = self._snow_line_m(years)
-        above = self._height - np.float32(line) + self._snow_offset_m + 18 * drift
+        above = self._height - np.float32(line) + self._snow_offset_m + 30 * drift
         cover = 0.5 + 0.5 * np.tanh(above / np.float32(45))
         span = self.change.snow_line_high_m - self.change.snow_line_low_m
         lowest = float(self.terrain.elevation_m[self.flow.ice].min())
         freshness = 1 - (line - lowest - self.change.snow_line_low_m) / max(span, 1.0)
         return np.asarray(cover, np.float32), float(np.clip(freshness, 0, 1))
 
-    def _moved_texture(self, years: float) -> tuple[Float32Array, Float32Array, Float32Array]:
-        """Relief, brightness and snow drifts of the generations that make up the surface now."""
+    def moved_texture(self, years: float) -> MovedTexture:
+        """Bring the generations of texture that make up the surface to where they are now.
+
+        Two generations mix so that the strength of the texture stays; stones so that their mean
+        does.
+        """
         terrain = self.terrain
         weights = generation_weights(
-            years,
-            decorrelation_days=self.change.decorrelation_days,
-            days_per_year=DAYS_PER_YEAR,
+            years - self.reference_years,
+            decorrelation_years=self.change.decorrelation_days / DAYS_PER_YEAR,
         )
         x, y = np.meshgrid(terrain.x, terrain.y)
         near = self._margin_m > -4 * terrain.step_m
-        layers: Float32Array | None = None
+        total = sum(weights.values())
+        layers = np.zeros((4, *(side * self.factor for side in x.shape)), np.float32)
         for number, weight in weights.items():
             texture = self._texture(number)
             was = self.trajectories.move(x[near], y[near], years, texture.years)
@@ -215,18 +229,17 @@ class Scenery:
             part = displaced(
                 texture.coefficients, refined(right, self.factor), refined(down, self.factor)
             )
-            part *= np.float32(weight)
-            layers = part if layers is None else layers + part
-        assert layers is not None
-        return layers[0], layers[1], layers[2]
+            for layer, share in enumerate((weight, weight, weight / total, weight)):
+                layers[layer] += np.float32(share) * part[layer]
+        return MovedTexture(*layers)
 
     def _texture(self, number: int) -> IceTexture:
         """Texture of a generation, made when first wanted."""
         if number not in self._textures:
-            years = number * self.change.decorrelation_days / DAYS_PER_YEAR
+            since = number * self.change.decorrelation_days / DAYS_PER_YEAR if number else 0.0
             self._textures[number] = ice_texture(
                 self.history,
-                years=years,
+                years=self.reference_years + since,
                 factor=self.factor,
                 fine_step_m=self.fine_step_m,
                 rng=np.random.default_rng([self.seed, 3, number + 100_000]),
@@ -260,7 +273,7 @@ class Scenery:
         rock = np.clip(0.5 - self._margin_m / 40, 0, 1)
         offset = rock * (60 - 330 * np.maximum(slope - 0.35, 0) + 14 * np.clip(hollow, -12, 12))
         patchy = fractal_noise(shape, slope=2.6, longest=260.0, shortest=3.0, rng=rng)
-        return refined(offset, self.factor) + np.float32(45) * patchy
+        return refined(offset, self.factor) + np.float32(45) * patchy * refined(rock, self.factor)
 
 
 def _signed_distance(flow: Flow, step_m: float) -> FloatArray:

@@ -38,7 +38,7 @@ class SurfaceChange:
     Attributes
     ----------
     decorrelation_days
-        After this long about a third of the ice's fine texture is left.
+        After this long about a third of the ice's fine texture is left; infinite for all of it.
     snow_line_low_m, snow_line_high_m
         Height above the terminus of the snow line at its lowest (late winter) and its highest
         (late summer); below zero the whole glacier is under snow.
@@ -64,33 +64,41 @@ class IceTexture:
     years
         The reference time, in years since the epoch.
     coefficients
-        Spline coefficients ``(y, x, layer)`` on the fine grid of: relief in metres, brightness,
-        snow; the last two with unit variance.
+        Spline coefficients ``(y, x, layer)`` on the fine grid of: relief in metres, relative
+        brightness, cover of stones (0 to 1), and snow drifts (unit variance).
     """
 
     years: float
     coefficients: Float32Array
 
 
-def generation_weights(
-    years: float, *, decorrelation_days: float, days_per_year: float
-) -> dict[int, float]:
-    """Share of each generation of texture in the surface at a time; their squares sum to one.
+def generation_weights(years: float, *, decorrelation_years: float) -> dict[int, float]:
+    """Share of each generation of texture in the surface; their squares sum to one.
 
     A generation fades in and out like the quarter of a sine, so that the fine texture keeps its
     strength while it is replaced. The correlation between two times falls from one, through about
-    a third after ``decorrelation_days``, to zero after twice that.
+    a third after ``decorrelation_years``, to zero after twice that.
+
+    Parameters
+    ----------
+    years
+        Time since generation 0 was alone.
+    decorrelation_years
+        Time between generations; infinite for a surface that never changes.
 
     Examples
     --------
-    >>> weights = generation_weights(0.25, decorrelation_days=180, days_per_year=360)
+    >>> weights = generation_weights(0.25, decorrelation_years=0.5)
     >>> {number: round(weight, 2) for number, weight in weights.items()}
     {0: 0.71, 1: 0.71}
+    >>> generation_weights(3.0, decorrelation_years=float("inf"))
+    {0: 1.0}
     """
-    position = years * days_per_year / decorrelation_days
+    position = years / decorrelation_years
     first = int(np.floor(position))
     phase = (position - first) * np.pi / 2
-    return {first: float(np.cos(phase)), first + 1: float(np.sin(phase))}
+    weights = {first: float(np.cos(phase)), first + 1: float(np.sin(phase))}
+    return {number: weight for number, weight in weights.items() if weight > 0}
 
 
 def ice_texture(
@@ -105,7 +113,8 @@ def ice_texture(
 
     Crevasses are narrow, sharpened noise along their strike (a bank of directions, mixed by the
     direction at each place), as dense as the ice's history says. Ogives are waves and dark bands,
-    one a year. The rest is fractal roughness and dirt.
+    one a year. Stones and flow bands lie where the ice brought them, and go on with it. The rest is
+    fractal roughness and dirt.
 
     Parameters
     ----------
@@ -128,9 +137,11 @@ def ice_texture(
     waves = refined(history.ogive_strength * np.cos(phase), factor)
     relief += 1.6 * waves
     dirt = _tiled(_fractal_tile(1.9, 120.0, rng), shape, rng)
-    brightness = dirt - 1.7 * waves
+    bands = refined(np.clip(history.foliation, -3, 3), factor)
+    brightness = 0.065 * dirt + 0.10 * bands - 0.11 * waves
+    stones = refined(history.debris, factor) * (1.15 + 0.35 * dirt)
     snow = _tiled(_fractal_tile(2.6, 250.0, rng), shape, rng)
-    return IceTexture(years, spline_layers(np.stack([relief, brightness, snow])))
+    return IceTexture(years, spline_layers(np.stack([relief, brightness, stones, snow])))
 
 
 def _fractal_tile(slope: float, longest: float, rng: np.random.Generator) -> Float32Array:

@@ -148,7 +148,7 @@ def valley_terrain(
     floor = _blended(floors, margins, 0.014 * extent)
     ice = np.min(margins, axis=0) < 0
     elevation = _mountains(floor, ice, step, valley.relief_m, rng)
-    rock = ndimage.gaussian_filter((~ice).astype(np.float64), 50 / step)
+    rock = np.clip(ndimage.distance_transform_edt(~ice) * step / 80, 0, 1)
     elevation = ndimage.gaussian_filter(elevation, 25 / step)
     roughness = fractal_noise(shape, slope=3.0, longest=600 / step, rng=rng)
     elevation = elevation + 14.0 * rock * roughness
