@@ -12,8 +12,8 @@ With masks, all sums run over the pixels that are valid in both windows (Padfiel
 Image Proc. 21, 2706-2718).
 
 Two loops do the work. `surface_wide` runs its inner loop over candidates: best for a search of tens
-of pixels. `surface_narrow` lays window and patch out with one stride, the window padded by zeros, so
-that each candidate is one long dot product, and takes five of them at a time: best for the 5 x 5
+of pixels. `surface_narrow` lays window and patch out with one stride, the window padded by zeros,
+so that each candidate is one long dot product, and takes five of them at a time: best for the 5 x 5
 search. Windows that touch no invalid pixel never pay for masks.
 """
 
@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .kernels import FASTMATH
+from .kernels import FASTMATH, PAD
 
 __all__ = ["NO_CANDIDATE"]
 
@@ -31,52 +31,43 @@ NO_CANDIDATE = np.float32(-2.0)
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def take_window(stack, y, x, size, window):  # type: ignore[no-untyped-def]
-    """Copy a zero-mean window of norm one into ``window``; return the norm that it had."""
-    channels = stack.shape[0]
-    squares = 0.0
-    for c in range(channels):
-        total = 0.0
+def take_window(stack, y, x, size, window):
+    """Copy a window as lines with zeros behind each, zero-mean and of norm one; return its norm.
+
+    ``window`` is ``(channel, size (size + PAD))``; what lies behind the lines stays untouched.
+    """
+    squares = np.float64(0.0)
+    for c in range(stack.shape[0]):
+        total = np.float32(0.0)
+        corner = stack[c, y + size // 2, x + size // 2]
         for i in range(size):
             row = stack[c, y + i, x : x + size]
-            part = np.float32(0.0)
+            target = window[c, i * (size + PAD) : i * (size + PAD) + size]
             for k in range(size):
-                part += row[k]
-            total += part
-        mean = np.float32(total / (size * size))
-        residue = 0.0
-        for i in range(size):
-            row = stack[c, y + i, x : x + size]
-            target = window[c, i]
-            part = np.float32(0.0)
-            for k in range(size):
-                value = row[k] - mean
+                value = row[k] - corner
                 target[k] = value
-                part += value
-            residue += part
-        # The mean in single precision leaves a little behind: take that out too.
-        rest = np.float32(residue / (size * size))
+                total += value
+        mean = np.float32(total / (size * size))
+        part = np.float32(0.0)
         for i in range(size):
-            target = window[c, i]
-            part = np.float32(0.0)
+            target = window[c, i * (size + PAD) : i * (size + PAD) + size]
             for k in range(size):
-                value = target[k] - rest
+                value = target[k] - mean
                 target[k] = value
                 part += value * value
-            squares += part
+        squares += part
     norm = np.sqrt(squares)
     if norm > 0.0:
         scale = np.float32(1.0 / norm)
-        for c in range(channels):
-            for i in range(size):
-                target = window[c, i]
-                for k in range(size):
-                    target[k] *= scale
+        for c in range(stack.shape[0]):
+            line = window[c]
+            for k in range(line.size):
+                line[k] *= scale
     return norm
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def take_weighted_window(stack, y, x, size, weights, window):  # type: ignore[no-untyped-def]
+def take_weighted_window(stack, y, x, size, weights, window):
     """`take_window` over the pixels of weight one; the others become zero."""
     squares = 0.0
     for c in range(stack.shape[0]):
@@ -84,22 +75,26 @@ def take_weighted_window(stack, y, x, size, weights, window):  # type: ignore[no
         number = 0.0
         for i in range(size):
             for k in range(size):
-                total += weights[i, k] * np.float64(stack[c, y + i, x + k])
-                number += weights[i, k]
+                weight = weights[i * (size + PAD) + k]
+                total += weight * np.float64(stack[c, y + i, x + k])
+                number += weight
         mean = total / number
         for i in range(size):
             for k in range(size):
-                value = np.float32(weights[i, k] * (stack[c, y + i, x + k] - mean))
-                window[c, i, k] = value
+                weight = weights[i * (size + PAD) + k]
+                value = np.float32(weight * (stack[c, y + i, x + k] - mean))
+                window[c, i * (size + PAD) + k] = value
                 squares += value * value
     norm = np.sqrt(squares)
     if norm > 0.0:
-        window *= np.float32(1.0 / norm)
+        for c in range(stack.shape[0]):
+            for k in range(window.shape[1]):
+                window[c, k] *= np.float32(1.0 / norm)
     return norm
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def take_patch(stack, y, x, height, width, patch):  # type: ignore[no-untyped-def]
+def take_patch(stack, y, x, height, width, patch):
     """Copy a patch less each channel's mean, so that single precision suffices."""
     for c in range(stack.shape[0]):
         total = 0.0
@@ -118,7 +113,7 @@ def take_patch(stack, y, x, height, width, patch):  # type: ignore[no-untyped-de
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def surface_wide(window, patch, size, rows, columns, norms, y, x, out):  # type: ignore[no-untyped-def]
+def surface_wide(window, patch, size, rows, columns, norms, y, x, out):
     """Correlate over ``rows`` x ``columns`` candidates; the inner loop runs over candidates.
 
     ``norms`` is the map of `inverse_norms`; its element ``[y, x]`` belongs to the first candidate.
@@ -130,7 +125,7 @@ def surface_wide(window, patch, size, rows, columns, norms, y, x, out):  # type:
             target = out[i, :columns]
             for wy in range(size):
                 row = patch[c, i + wy]
-                weights = window[c, wy]
+                weights = window[c, wy * (size + PAD) : wy * (size + PAD) + size]
                 for wx in range(0, size - 7, 8):
                     t0, t1, t2, t3 = weights[wx], weights[wx + 1], weights[wx + 2], weights[wx + 3]
                     t4, t5 = weights[wx + 4], weights[wx + 5]
@@ -160,7 +155,7 @@ def surface_wide(window, patch, size, rows, columns, norms, y, x, out):  # type:
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def surface_narrow(window, stack, size, rows, columns, norms, y, x, flat_window, flat_patch, out):  # type: ignore[no-untyped-def]
+def surface_narrow(window, stack, size, rows, columns, norms, y, x, flat_window, flat_patch, out):
     """Correlate over a few candidates: one dot product each, five side by side.
 
     ``flat_window`` and ``flat_patch`` are scratch lines, ``flat_patch`` five elements longer than
@@ -186,15 +181,18 @@ def surface_narrow(window, stack, size, rows, columns, norms, y, x, flat_window,
         for k in range(extent):
             line[k] -= mean
         flat_patch[extent : extent + 5] = np.float32(0.0)
-        for i in range(size):
-            target = flat_window[i * stride : (i + 1) * stride]
-            row = window[c, i]
-            for k in range(size):
-                target[k] = row[k]
-            for k in range(size, stride):
-                target[k] = np.float32(0.0)
         used = length - columns + 1
-        weights = flat_window[:used]
+        if stride == size + PAD:
+            weights = window[c, :used]
+        else:
+            for i in range(size):
+                target = flat_window[i * stride : (i + 1) * stride]
+                row = window[c, i * (size + PAD) : i * (size + PAD) + size]
+                for k in range(size):
+                    target[k] = row[k]
+                for k in range(size, stride):
+                    target[k] = np.float32(0.0)
+            weights = flat_window[:used]
         for i in range(rows):
             for j in range(0, columns, 5):
                 first = i * stride + j
@@ -226,7 +224,7 @@ def surface_narrow(window, stack, size, rows, columns, norms, y, x, flat_window,
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def surface_masked(  # type: ignore[no-untyped-def]
+def surface_masked(
     earlier, later, valid_earlier, valid_later, y, x, size, rows, columns, ty, tx, least, share, out
 ):
     """Correlate over the pixels that are valid in both windows, in double precision.
@@ -280,7 +278,7 @@ def surface_masked(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def peak_of(surface, rows, columns):  # type: ignore[no-untyped-def]
+def peak_of(surface, rows, columns):
     """Row and column of the highest correlation (-1 where there is none) and its quality.
 
     Returns row, column, peak over the highest value outside its 3 x 3 neighbourhood, and the
@@ -309,7 +307,7 @@ def peak_of(surface, rows, columns):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def quadratic_peak(surface, i, j):  # type: ignore[no-untyped-def]
+def quadratic_peak(surface, i, j):
     """Peak of the least-squares quadratic surface through 3 x 3 values; offsets (x, y)."""
     sx = sy = sxx = syy = sxy = 0.0
     for a in range(-1, 2):
@@ -331,7 +329,7 @@ def quadratic_peak(surface, i, j):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def parabola_peak(surface, i, j):  # type: ignore[no-untyped-def]
+def parabola_peak(surface, i, j):
     """Peak of one parabola along x and one along y; offsets (x, y)."""
     left, mid, right = surface[i, j - 1], surface[i, j], surface[i, j + 1]
     up, down = surface[i - 1, j], surface[i + 1, j]
@@ -343,7 +341,7 @@ def parabola_peak(surface, i, j):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def gaussian_peak(surface, i, j):  # type: ignore[no-untyped-def]
+def gaussian_peak(surface, i, j):
     """Peak of one Gaussian along x and one along y: a parabola through logarithms."""
     least = np.float32(1e-6)
     left = np.log(max(surface[i, j - 1], least))

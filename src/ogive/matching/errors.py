@@ -1,7 +1,7 @@
 r"""How sure a displacement is: from the match itself, with no constant fitted to truth.
 
-Of two windows :math:`T = s + n_1`, :math:`I = s + n_2` that share a signal of spectrum :math:`S` in a
-total of spectrum :math:`G`, the peak of the correlation has the variance (along one axis)
+Of two windows :math:`T = s + n_1`, :math:`I = s + n_2` that share a signal of spectrum :math:`S`
+in a total of spectrum :math:`G`, the peak of the correlation has the variance (along one axis)
 
 .. math::
 
@@ -9,11 +9,11 @@ total of spectrum :math:`G`, the peak of the correlation has the variance (along
     \qquad k^2 = \tfrac12 (2 \pi f)^2,
 
 over windows of :math:`N` pixels, :math:`\langle\cdot\rangle` being means over frequencies. What a
-single point knows is its normal matrix :math:`A` (from the window's own gradients) and its correlation
-:math:`\rho`. If noise were white and gradients free of it, the covariance would be
-:math:`2 (1 - \rho) A^{-1} / N`. `noise_factor` is the ratio of the two, from the pair's spectra: it makes
-up for noise that is coloured (neighbouring pixels err together) and for the part of the gradients
-that is noise.
+single point knows is its normal matrix :math:`A` (from the window's own gradients) and its
+correlation :math:`\rho`. If noise were white and gradients free of it, the covariance would be
+:math:`2 (1 - \rho) A^{-1} / N`. `noise_factor` is the ratio of the two, from the pair's spectra:
+it makes up for noise that is coloured (neighbouring pixels err together) and for the part of the
+gradients that is noise.
 
 What the window's motion model cannot follow adds to this: `unresolved_deformation`.
 """
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
+from scipy import fft, ndimage
 
 from .kernels import Float32Array
 
@@ -37,7 +37,7 @@ K2 = 0.5 * (2.0 * np.pi) ** 2 * (fft.fftfreq(GRID)[:, None] ** 2 + fft.fftfreq(G
 def _on_plane(frequency: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
     """A radial spectrum on the plane of frequencies."""
     radius = np.hypot(fft.fftfreq(GRID)[:, None], fft.fftfreq(GRID)[None, :])
-    return np.interp(radius, frequency, values)
+    return np.asarray(np.interp(radius, frequency, values), np.float64)
 
 
 def noise_factor(
@@ -78,14 +78,14 @@ def noise_factor(
 def _signal(
     total: NDArray[np.float64], coherence: NDArray[np.float64], correlation: float
 ) -> NDArray[np.float64]:
-    """The signal's spectrum, scaled so that it explains a correlation and nowhere exceeds the total."""
+    """The signal's spectrum: explains the correlation, nowhere exceeds the total."""
     signal = np.sqrt(np.clip(coherence, 0.0, 1.0)) * total
     target = float(np.clip(correlation, 0.05, 0.999)) * total.mean()
     scale = target / max(signal.mean(), 1e-30)
     for _ in range(50):
         limited = np.minimum(scale * signal, PURE_SIGNAL * total)
         scale *= target / max(limited.mean(), 1e-30)
-    return np.minimum(scale * signal, PURE_SIGNAL * total)
+    return np.asarray(np.minimum(scale * signal, PURE_SIGNAL * total), np.float64)
 
 
 def chance_correlation(
@@ -150,4 +150,9 @@ def unresolved_deformation(
         return np.zeros(displacement.shape, np.float32)
     # The median of a squared standard normal number is 0.455.
     noise = float(np.median(ratio[known])) / 0.455
-    return np.where(known, np.maximum(squared - noise * variance, 0.0), 0.0).astype(np.float32)
+    excess = np.where(known, squared - noise * variance, 0.0)
+    # Averaged over a window, noise leaves little behind when negative values are cut.
+    side = 2 * reach + 1
+    share = ndimage.uniform_filter(known.astype(np.float64), side, mode="constant")
+    mean = ndimage.uniform_filter(excess, side, mode="constant") / np.maximum(share, 1e-9)
+    return np.where(known, np.maximum(mean, 0.0), 0.0).astype(np.float32)

@@ -1,8 +1,8 @@
 """What of an image is compared: a stack of features for each pixel.
 
-A feature is a function ``feature(image, valid, *, threads) -> (channel, y, x)`` of one image in single
-precision; `FEATURES` names those that ship. Invalid pixels are filled before a filter runs over them
-and take no part in the correlation afterwards, so a fill only has to be smooth.
+A feature is a function ``feature(image, valid, *, threads) -> (channel, y, x)`` of one image in
+single precision; `FEATURES` names those that ship. Invalid pixels are filled before a filter runs
+over them and take no part in the correlation afterwards, so a fill only has to be smooth.
 
 The default of `ogive.match`, ``"adaptive"``, is not here: it depends on the pair (see `spectra`).
 """
@@ -38,7 +38,9 @@ class Feature(Protocol):
 
     def __call__(
         self, image: Float32Array, valid: BoolArray | None, /, *, threads: int = 1
-    ) -> Float32Array: ...
+    ) -> Float32Array:
+        """Give the stack ``(channel, y, x)`` of an image ``(y, x)``."""
+        ...
 
 
 def _box_taps(size_px: int) -> Float32Array:
@@ -61,7 +63,9 @@ def _local_mean(
         return convolve_separable(image, taps, threads=threads)
     weight = convolve_separable(valid.astype(np.float32), taps, threads=threads)
     total = convolve_separable(np.where(valid, image, 0).astype(np.float32), taps, threads=threads)
-    return np.divide(total, weight, out=np.zeros_like(total), where=weight > 1e-6)
+    mean = np.zeros_like(total)
+    np.divide(total, weight, out=mean, where=weight > 1e-6)
+    return mean
 
 
 def fill_invalid(
@@ -158,7 +162,7 @@ def wallis(
     size_px: int = 21,
     threads: int = 1,
 ) -> Float32Array:
-    """Local mean taken out and local contrast made equal (Wallis 1976), so that shade counts as sun.
+    """Take local mean out and make local contrast equal (Wallis 1976): shade counts as sun.
 
     Parameters
     ----------
@@ -175,14 +179,15 @@ def wallis(
     contrast = np.sqrt(np.maximum(_local_mean(high * high, valid, taps, threads), 0.0))
     # A tenth of the typical contrast keeps noise on flat snow from being blown up to texture.
     floor = np.float32(0.1 * np.median(contrast) + np.finfo(np.float32).tiny)
-    return (high / (contrast + floor))[None]
+    return np.asarray(high / (contrast + floor), np.float32)[None]
 
 
 def laplacian(
     image: Float32Array, valid: BoolArray | None = None, /, *, threads: int = 1
 ) -> Float32Array:
     """Second differences along x and y, summed: edges and points, no brightness."""
-    return ndimage.laplace(_centred(image, valid, threads), mode="mirror")[None]
+    edges = ndimage.laplace(_centred(image, valid, threads), mode="mirror")
+    return np.asarray(edges, np.float32)[None]
 
 
 def sobel(
@@ -205,13 +210,15 @@ def sobel(
 def orientation(
     image: Float32Array, valid: BoolArray | None = None, /, *, threads: int = 1
 ) -> Float32Array:
-    """The unit vector of the gradient: orientation correlation (Fitch et al. 2002; Heid & Kääb 2012).
+    """Unit vector of the gradient: orientation correlation (Fitch et al. 2002; Heid & Kääb 2012).
 
     Zero where the gradient vanishes.
     """
     gradient = sobel(image, valid, threads=threads)
     length = np.sqrt(gradient[0] ** 2 + gradient[1] ** 2)
-    return np.divide(gradient, length, out=np.zeros_like(gradient), where=length > 0)
+    unit = np.zeros_like(gradient)
+    np.divide(gradient, length, out=unit, where=length > 0)
+    return unit
 
 
 def near_anomaly_offset(
@@ -234,7 +241,9 @@ def near_anomaly_offset(
 
     def unit_sum(a: Float32Array, b: Float32Array) -> Float32Array:
         length = np.hypot(a, b)
-        return np.divide(a + b, length, out=np.zeros_like(a), where=length > 0)
+        total = np.zeros_like(a)
+        np.divide(a + b, length, out=total, where=length > 0)
+        return total
 
     axes = unit_sum(second_difference(1, 0), second_difference(0, 1))
     diagonals = unit_sum(second_difference(1, 1), second_difference(1, -1))

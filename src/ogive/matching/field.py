@@ -45,7 +45,7 @@ __all__ = ["Field", "Points", "measure_field"]
 logger = logging.getLogger("ogive.matching")
 
 COARSE_WINDOW_PX = 16
-LEAST_SPACING_PX, MOST_SPACING_PX = 20, 40
+LEAST_SPACING_PX, MOST_SPACING_PX = 25, 30
 CHANCE_SIGMAS = 2.6
 """A peak this many standard deviations of unrelated windows' correlation is above chance: among the
 25 candidates of the small search, the best of unrelated windows gets there in 3 cases of 100."""
@@ -85,12 +85,12 @@ class Points:
     @property
     def centre_y(self) -> NDArray[np.float64]:
         """Rows of the window centres; half-integers for even windows."""
-        return self.y + (self.window_px - 1) / 2
+        return np.asarray(self.y + (self.window_px - 1) / 2, np.float64)
 
     @property
     def centre_x(self) -> NDArray[np.float64]:
         """Columns of the window centres; half-integers for even windows."""
-        return self.x + (self.window_px - 1) / 2
+        return np.asarray(self.x + (self.window_px - 1) / 2, np.float64)
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _masked_halves(
         return halves, None
     rows, columns = halves.shape[1:]
     quarters = valid[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2)
-    return halves, quarters.all(axis=(1, 3))
+    return halves, np.asarray(quarters.all(axis=(1, 3)), np.bool_)
 
 
 @dataclass(frozen=True)
@@ -384,7 +384,7 @@ def _backward_distance(
     back_u, back_v = (
         ndimage.map_coordinates(back[k], at, order=1, mode="constant", cval=np.nan) for k in (0, 1)
     )
-    return np.hypot(forward[0] + back_u, forward[1] + back_v).astype(np.float32)
+    return np.asarray(np.hypot(forward[0] + back_u, forward[1] + back_v), np.float32)
 
 
 def _variances(planes: dict[str, Float32Array], points: Points, noise: float) -> dict[str, float]:
@@ -447,7 +447,9 @@ def measure_field(
     images = _Images(earlier, later, valid_earlier, valid_later)
     points = Points.of_image(images.shape, window_px, step_px)
     if subpixel == "auto":
-        subpixel = "translation" if window_px < 32 else "affine"
+        # A translation under the predicted deformation has the affine model's freedom from bias
+        # without its noise, at half its cost: measured better at every window on both truths.
+        subpixel = "translation"
     given = earlier.ndim == 3
     if given:
         rough = images

@@ -11,16 +11,16 @@ B-spline at :math:`W(x; p)` and the parameters are improved by
                \left(\nabla T \frac{\partial W}{\partial p}\right), \qquad
     W \leftarrow W \circ W(\Delta p)^{-1},
 
-both windows with zero mean and norm one (Baker & Matthews 2004, Int. J. Comput. Vis. 56, 221-255; Pan
-et al. 2013, Exp. Mech. 53, 1277-1289). :math:`A` depends on the earlier window only. Two models of
-motion: a *translation* under a known, fixed deformation (the gradient of the predicted displacement),
-and an *affine* one, which measures the deformation too.
+both windows with zero mean and norm one (Baker & Matthews 2004, Int. J. Comput. Vis. 56, 221-255;
+Pan et al. 2013, Exp. Mech. 53, 1277-1289). :math:`A` depends on the earlier window only. Two
+models of motion: a *translation* under a known, fixed deformation (the gradient of the predicted
+displacement), and an *affine* one, which measures the deformation too.
 
 Windows lie in memory as lines of ``size`` pixels and `PAD` zeros, the layout of the patch of spline
-coefficients that they are sampled from: one loop without a break runs over a window, and each of the
-25 taps is the same loop a little farther on. Five taps a side serve positions that stay within one
-pixel of the patch's own place; stronger deformations go row by row, cut where they enter another
-pixel.
+coefficients that they are sampled from: one loop without a break runs over a window, and each of
+the 25 taps is the same loop a little farther on. Five taps a side serve positions that stay within
+one pixel of the patch's own place; stronger deformations go row by row, cut where they enter
+another pixel.
 """
 
 from __future__ import annotations
@@ -28,12 +28,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .kernels import FASTMATH
+from .kernels import FASTMATH, PAD
 
-__all__ = ["FARTHEST_PX", "PAD", "refine_window", "refinement_scratch"]
-
-PAD = 4
-"""Zeros behind each line of a window: a 5-tap patch is that much wider."""
+__all__ = ["FARTHEST_PX", "refine_window", "refinement_scratch"]
 
 FARTHEST_PX = 2.0
 """A solution farther than this from its start belongs to another peak."""
@@ -50,11 +47,11 @@ SIX = np.float32(6.0)
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def sample_piece(coefficients, y, x, number, left_x, left_y, x_step, y_step, level, out):  # type: ignore[no-untyped-def]
+def sample_piece(coefficients, y, x, number, left_x, left_y, x_step, y_step, level, out):
     """Sample a cubic B-spline less ``level``, from pixel to pixel at the same four rows of taps.
 
-    Sample ``i`` is at ``(x + i + left_x + i x_step, y + left_y + i y_step)``; ``left + i step`` stays
-    within one pixel.
+    Sample ``i`` is at ``(x + i + left_x + i x_step, y + left_y + i y_step)``; ``left + i step``
+    stays within one pixel.
     """
     r0 = coefficients[y - 1, x - 1 : x + number + 2]
     r1 = coefficients[y, x - 1 : x + number + 2]
@@ -83,7 +80,7 @@ def sample_piece(coefficients, y, x, number, left_x, left_y, x_step, y_step, lev
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def sample_row(coefficients, x, y, x_step, y_step, count, level, out):  # type: ignore[no-untyped-def]
+def sample_row(coefficients, x, y, x_step, y_step, count, level, out):
     """Sample a cubic B-spline less ``level`` at ``(x + k + k x_step, y + k y_step)``, k < count.
 
     The caller has made sure that all taps are inside the image.
@@ -116,7 +113,7 @@ def sample_row(coefficients, x, y, x_step, y_step, count, level, out):  # type: 
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def window_gradients(coefficients, y, x, size, scale, gradient_x, gradient_y):  # type: ignore[no-untyped-def]
+def window_gradients(coefficients, y, x, size, scale, gradient_x, gradient_y):
     """Spline derivatives of the earlier window, times ``scale``; edges mirrored by one pixel."""
     height, width = coefficients.shape[1:]
     side = np.float32(1.0 / 6.0)
@@ -130,14 +127,14 @@ def window_gradients(coefficients, y, x, size, scale, gradient_x, gradient_y):  
             down = coefficients[c, yy + 1 if yy < height - 1 else height - 2]
             first = 1 if x == 0 else 0
             last = size - 1 if x + size == width else size
-            into_x = gradient_x[c, i]
-            into_y = gradient_y[c, i]
-            into_x[0] = into_y[0] = into_x[size - 1] = into_y[size - 1] = np.float32(0.0)
+            begin = i * (size + PAD)
+            gradient_x[c, begin] = gradient_y[c, begin] = np.float32(0.0)
+            gradient_x[c, begin + size - 1] = gradient_y[c, begin + size - 1] = np.float32(0.0)
             u = up[x + first - 1 : x + last + 1]
             m = mid[x + first - 1 : x + last + 1]
             d = down[x + first - 1 : x + last + 1]
-            into_x = into_x[first:last]
-            into_y = into_y[first:last]
+            into_x = gradient_x[c, begin + first : begin + last]
+            into_y = gradient_y[c, begin + first : begin + last]
             for k in range(last - first):
                 into_x[k] = half * (
                     side * (u[k + 2] - u[k]) + centre * (m[k + 2] - m[k]) + side * (d[k + 2] - d[k])
@@ -150,8 +147,11 @@ def window_gradients(coefficients, y, x, size, scale, gradient_x, gradient_y):  
 
 
 @njit(nogil=True, cache=True)
-def solve_symmetric(matrix, right, number):  # type: ignore[no-untyped-def]
-    """Cholesky in place: ``matrix`` becomes its factor and ``right`` the solution; False if singular."""
+def solve_symmetric(matrix, right, number):
+    """Solve by Cholesky in place; False if singular.
+
+    ``matrix`` becomes its factor and ``right`` the solution.
+    """
     for i in range(number):
         for j in range(i + 1):
             value = matrix[i, j]
@@ -168,7 +168,7 @@ def solve_symmetric(matrix, right, number):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def substitute(factor, right, number):  # type: ignore[no-untyped-def]
+def substitute(factor, right, number):
     """Solve with a Cholesky factor, in place."""
     for i in range(number):
         value = right[i]
@@ -183,21 +183,36 @@ def substitute(factor, right, number):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def normal_matrix(gradient_x, gradient_y, across, down, affine, matrix):  # type: ignore[no-untyped-def]
-    """Normal matrix for (u, v), or for (u, v, u_x, u_y, v_x, v_y); the lower triangle is filled."""
+def normal_matrix(window, gradient_x, gradient_y, across, down, affine, matrix, own, sides):
+    """Normal matrix for (u, v), or for (u, v, u_x, u_y, v_x, v_y); the lower triangle is filled.
+
+    ``own`` receives, for each channel, the sums of the window times the steepest-descent images,
+    and ``sides`` the sums of those images alone. Windows are lines, ``(channel, size (size +
+    PAD))``.
+    """
     matrix[:] = 0.0
     number = across.size
-    for c in range(gradient_x.shape[0]):
+    for c in range(window.shape[0]):
         gx = gradient_x[c]
         gy = gradient_y[c]
-        xx = xy = yy = np.float32(0.0)
+        own_line = window[c]
+        xx = xy = yy = tx = ty = sx = sy = np.float32(0.0)
         for k in range(number):
-            xx += gx[k] * gx[k]
-            xy += gx[k] * gy[k]
-            yy += gy[k] * gy[k]
+            a = gx[k]
+            b = gy[k]
+            t = own_line[k]
+            xx += a * a
+            xy += a * b
+            yy += b * b
+            tx += a * t
+            ty += b * t
+            sx += a
+            sy += b
         matrix[0, 0] += xx
         matrix[1, 0] += xy
         matrix[1, 1] += yy
+        own[c, 0], own[c, 1] = tx, ty
+        sides[c, 0], sides[c, 1] = sx, sy
         if affine:
             for part in range(3):
                 left = gx if part < 2 else gy
@@ -220,6 +235,18 @@ def normal_matrix(gradient_x, gradient_y, across, down, affine, matrix):  # type
                 matrix[row, column] += mxx
                 matrix[row + 1, column] += mxy
                 matrix[row + 1, column + 1] += myy
+            for part in range(2):
+                gradient = gy if part else gx
+                t1 = t2 = s1 = s2 = np.float32(0.0)
+                for k in range(number):
+                    by_x = gradient[k] * across[k]
+                    by_y = gradient[k] * down[k]
+                    s1 += by_x
+                    s2 += by_y
+                    t1 += by_x * own_line[k]
+                    t2 += by_y * own_line[k]
+                own[c, 2 + 2 * part], own[c, 3 + 2 * part] = t1, t2
+                sides[c, 2 + 2 * part], sides[c, 3 + 2 * part] = s1, s2
     if affine:
         matrix[2, 1] = matrix[4, 0]
         matrix[3, 1] = matrix[5, 0]
@@ -227,50 +254,41 @@ def normal_matrix(gradient_x, gradient_y, across, down, affine, matrix):  # type
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def steepest_descent_sums(  # type: ignore[no-untyped-def]
-    gradient_x, gradient_y, values, other, weights, across, down, affine, sums
+def steepest_descent_sums(
+    window, gradient_x, gradient_y, sampled, weights, across, down, affine, c, sums
 ):
-    """Add to ``sums``: values, their squares, values x other, values x steepest-descent images.
+    """Sums of a sampled window's channel ``c``, in one loop without a break.
 
-    All arguments are windows written as one line: one long loop has one reduction.
+    ``sums[c]`` receives: values, their squares, values x window, values x steepest-descent images.
     """
-    number = values.size
-    gx = gradient_x[:number]
-    gy = gradient_y[:number]
-    beside = other[:number]
-    taken = weights[:number]
+    number = weights.size
+    values = sampled[c]
+    own_line = window[c]
+    gx = gradient_x[c]
+    gy = gradient_y[c]
     s0 = s1 = s2 = s3 = s4 = np.float32(0.0)
     for k in range(number):
-        value = values[k] * taken[k]
+        value = values[k] * weights[k]
         s0 += value
         s1 += value * value
-        s2 += value * beside[k]
+        s2 += value * own_line[k]
         s3 += value * gx[k]
         s4 += value * gy[k]
-    sums[0] += s0
-    sums[1] += s1
-    sums[2] += s2
-    sums[3] += s3
-    sums[4] += s4
+    sums[c, 0], sums[c, 1], sums[c, 2], sums[c, 3], sums[c, 4] = s0, s1, s2, s3, s4
     if affine:
-        x = across[:number]
-        y = down[:number]
         s5 = s6 = s7 = s8 = np.float32(0.0)
         for k in range(number):
             a = values[k] * gx[k]
             b = values[k] * gy[k]
-            s5 += a * x[k]
-            s6 += a * y[k]
-            s7 += b * x[k]
-            s8 += b * y[k]
-        sums[5] += s5
-        sums[6] += s6
-        sums[7] += s7
-        sums[8] += s8
+            s5 += a * across[k]
+            s6 += a * down[k]
+            s7 += b * across[k]
+            s8 += b * down[k]
+        sums[c, 5], sums[c, 6], sums[c, 7], sums[c, 8] = s5, s6, s7, s8
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def take_coefficients(later, y, x, size, patch):  # type: ignore[no-untyped-def]
+def take_coefficients(later, y, x, size, patch):
     """Copy the spline coefficients two pixels round a window; edges of the image are repeated."""
     height, width = later.shape[1:]
     side = size + PAD
@@ -288,11 +306,13 @@ def take_coefficients(later, y, x, size, patch):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def sample_patch(patch, size, moves, across, down, level, out):  # type: ignore[no-untyped-def]
+def sample_patch(patches, c, size, moves, across, down, level, sampled):
     """Sample a patch of spline coefficients less ``level``, all of a window in one loop.
 
     ``moves`` = (u, v, u_x, u_y, v_x, v_y) from the patch's own place, nowhere more than a pixel.
     """
+    patch = patches[c]
+    out = sampled[c]
     one = np.uint64(1)
     side = np.uint64(size + PAD)
     u, v = np.float32(moves[0]), np.float32(moves[1])
@@ -368,7 +388,7 @@ def sample_patch(patch, size, moves, across, down, level, out):  # type: ignore[
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def sample_window(later, y, x, size, motion, level, place, patch, across, down, moves, sampled):  # type: ignore[no-untyped-def]
+def sample_window(later, y, x, size, motion, level, place, patch, across, down, moves, sampled):
     """Sample the moved and deformed window less ``level``; False where it leaves the image.
 
     ``place`` remembers which patch of coefficients was copied last.
@@ -396,9 +416,7 @@ def sample_window(later, y, x, size, motion, level, place, patch, across, down, 
         moves[0] = x + u - place[1]
         moves[1] = y + v - place[0]
         for c in range(later.shape[0]):
-            sample_patch(
-                patch[c], size, moves, across, down, np.float32(level[c]), sampled[c].reshape(-1)
-            )
+            sample_patch(patch, c, size, moves, across, down, np.float32(level[c]), sampled)
         return True
     for c in range(later.shape[0]):
         for i in range(size):
@@ -411,13 +429,13 @@ def sample_window(later, y, x, size, motion, level, place, patch, across, down, 
                 vx,
                 size,
                 np.float32(level[c]),
-                sampled[c, i],
+                sampled[c, i * (size + PAD) : i * (size + PAD) + size],
             )
     return True
 
 
 @njit(nogil=True, cache=True)
-def compose_inverse(motion, step, affine):  # type: ignore[no-untyped-def]
+def compose_inverse(motion, step, affine):
     """W(x; p) <- W(W^-1(x; step); p): the inverse-compositional update, in place."""
     p, q, r, s = 1.0 + motion[2], motion[3], motion[4], 1.0 + motion[5]
     back_u, back_v = -step[0], -step[1]
@@ -435,7 +453,7 @@ def compose_inverse(motion, step, affine):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def refine_window(  # type: ignore[no-untyped-def]
+def refine_window(
     window, norm, earlier, later, y, x, size, affine, iterations, tolerance, weights, weighted,
     scratch, motion, covariance,
 ):  # fmt: skip
@@ -470,69 +488,27 @@ def refine_window(  # type: ignore[no-untyped-def]
         Correlation at the last position (-2 where the window left the image, -3 where the normal
         matrix is singular) and the pixels that the next steps would still move.
     """
-    (
-        gradient_x,
-        gradient_y,
-        sampled,
-        across,
-        down,
-        patch,
-        place,
-        moves,
-        matrix,
-        step,
-        sums,
-        own,
-        level,
-    ) = scratch
-    line = size * (size + PAD)
-    taken = weights.reshape(line)
-    place[0] = -1
-    template = window.reshape(window.shape[0], line)
-    line_x = gradient_x.reshape(window.shape[0], line)
-    line_y = gradient_y.reshape(window.shape[0], line)
-    line_sampled = sampled.reshape(window.shape[0], line)
+    gradient_x, gradient_y, sampled, across, down, patch, place, moves, matrix, step, sums, own, \
+        sides, level = scratch  # fmt: skip
     channels = window.shape[0]
     count = size * size
+    place[0] = -1
     window_gradients(earlier, y, x, size, 1.0 / norm, gradient_x, gradient_y)
     if weighted:
         count = int(np.sum(weights))
-        gradient_x *= weights
-        gradient_y *= weights
+        for c in range(channels):
+            gradient_x[c] *= weights
+            gradient_y[c] *= weights
     number = 6 if affine else 2
-    normal_matrix(line_x, line_y, across, down, affine, matrix)
+    normal_matrix(window, gradient_x, gradient_y, across, down, affine, matrix, own, sides)
     step[:] = 0.0
     if not solve_symmetric(matrix, step, number):
         return -3.0, np.inf
-    own[:] = 0.0
+    # A level near the window's mean is taken off while sampling, for the sake of single precision.
+    near_y = min(max(int(y + motion[1] + size // 2), 0), later.shape[1] - 1)
+    near_x = min(max(int(x + motion[0] + size // 2), 0), later.shape[2] - 1)
     for c in range(channels):
-        steepest_descent_sums(
-            line_x[c], line_y[c], template[c], template[c], taken, across, down, affine, own[c]
-        )
-    # Sums over the gradients alone, to take the sampled window's mean out afterwards.
-    mean_terms = level[:, 1:]
-    for c in range(channels):
-        level[c, :] = 0.0
-        s0 = s1 = np.float32(0.0)
-        for k in range(line):
-            s0 += line_x[c, k]
-            s1 += line_y[c, k]
-        mean_terms[c, 0] = s0
-        mean_terms[c, 1] = s1
-        if affine:
-            s2 = s3 = s4 = s5 = np.float32(0.0)
-            for k in range(line):
-                s2 += line_x[c, k] * across[k]
-                s3 += line_x[c, k] * down[k]
-                s4 += line_y[c, k] * across[k]
-                s5 += line_y[c, k] * down[k]
-            mean_terms[c, 2] = s2
-            mean_terms[c, 3] = s3
-            mean_terms[c, 4] = s4
-            mean_terms[c, 5] = s5
-        near_y = min(max(int(y + motion[1] + size // 2), 0), later.shape[1] - 1)
-        near_x = min(max(int(x + motion[0] + size // 2), 0), later.shape[2] - 1)
-        level[c, 0] = later[c, near_y, near_x]
+        level[c] = later[c, near_y, near_x]
     correlation = -2.0
     before = np.inf
     left = np.inf
@@ -540,17 +516,15 @@ def refine_window(  # type: ignore[no-untyped-def]
     start_u, start_v = motion[0], motion[1]
     for _ in range(iterations):
         if not sample_window(
-            later, y, x, size, motion, level[:, 0], place, patch, across, down, moves, sampled
+            later, y, x, size, motion, level, place, patch, across, down, moves, sampled
         ):
             return -2.0, left
         squares = 0.0
         product = 0.0
-        sums[:] = 0.0
         for c in range(channels):
             steepest_descent_sums(
-                line_x[c], line_y[c], line_sampled[c], template[c], taken, across, down, affine,
-                sums[c],
-            )  # fmt: skip
+                window, gradient_x, gradient_y, sampled, weights, across, down, affine, c, sums
+            )
             squares += sums[c, 1] - sums[c, 0] * sums[c, 0] / count
             product += sums[c, 2]
         if squares <= 0.0:
@@ -561,8 +535,8 @@ def refine_window(  # type: ignore[no-untyped-def]
         for c in range(channels):
             mean = sums[c, 0] / count
             for i in range(number):
-                step[i] += scale * (sums[c, 3 + i] - mean * mean_terms[c, i]) - own[c, 3 + i]
-            level[c, 0] += mean
+                step[i] += scale * (sums[c, 3 + i] - mean * sides[c, i]) - own[c, i]
+            level[c] += mean
         substitute(matrix, step, number)
         # Noise is in the normal matrix too: the step that it gives is short by the correlation.
         step /= max(correlation, LEAST_CORRELATION)
@@ -593,7 +567,7 @@ def refine_window(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def refinement_scratch(channels, size):  # type: ignore[no-untyped-def]
+def refinement_scratch(channels, size):
     """Working space of `refine_window`, made once for many windows."""
     side = size + PAD
     across = np.empty((size, side), np.float32)
@@ -603,9 +577,9 @@ def refinement_scratch(channels, size):  # type: ignore[no-untyped-def]
     for i in range(size):
         down[i] = i - 0.5 * (size - 1)
     return (
-        np.zeros((channels, size, side), np.float32),
-        np.zeros((channels, size, side), np.float32),
-        np.zeros((channels, size, side), np.float32),
+        np.zeros((channels, size * side), np.float32),
+        np.zeros((channels, size * side), np.float32),
+        np.zeros((channels, size * side), np.float32),
         across.reshape(size * side),
         down.reshape(size * side),
         np.zeros((channels, side * side + side), np.float32),
@@ -614,14 +588,15 @@ def refinement_scratch(channels, size):  # type: ignore[no-untyped-def]
         np.empty((6, 6)),
         np.empty(6),
         np.empty((channels, 9)),
-        np.empty((channels, 9)),
-        np.empty((channels, 7)),
+        np.empty((channels, 6)),
+        np.empty((channels, 6)),
+        np.empty(channels),
     )
 
 
 @njit(nogil=True, cache=True)
-def full_weights(size):  # type: ignore[no-untyped-def]
+def full_weights(size):
     """Weights of a window whose pixels all take part, with the zeros behind each line."""
     weights = np.zeros((size, size + PAD), np.float32)
     weights[:, :size] = 1.0
-    return weights
+    return weights.reshape(size * (size + PAD))

@@ -2,12 +2,14 @@
 
 Every kernel works on a range of rows and releases the interpreter's lock, so that plain threads run
 over ranges; no value depends on how the rows were divided. Inner loops run over slices
-(``row = image[y, x0:x1]``), since explicit offsets keep the compiler from using vector instructions.
+(``row = image[y, x0:x1]``), since explicit offsets keep the compiler from using vector
+instructions.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "FASTMATH",
+    "PAD",
     "BoolArray",
     "Float32Array",
     "convolve_separable",
@@ -34,6 +37,10 @@ BoolArray = NDArray[np.bool_]
 FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 """Reassociation lets sums run in vector registers; NaN and infinity keep their meaning."""
 
+PAD = 4
+"""Zeros behind each line of a window in memory: a patch of 5 x 5 places or taps is that much
+wider."""
+
 SPLINE_POLE = np.sqrt(3.0) - 2.0
 SPLINE_REACH = 12
 """Taps on each side of the truncated spline prefilter; the first one left out is 1e-7."""
@@ -42,8 +49,8 @@ SPLINE_REACH = 12
 def row_ranges(rows: int, threads: int, at_least: int = 1) -> list[tuple[int, int]]:
     """Cut ``rows`` into ranges, a few for each thread, so that none waits long for another."""
     pieces = max(1, min(rows // max(at_least, 1), 4 * threads if threads > 1 else 1))
-    edges = np.linspace(0, rows, pieces + 1).astype(int)
-    return [(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+    edges = np.linspace(0, rows, pieces + 1).astype(int).tolist()
+    return [(a, b) for a, b in pairwise(edges) if b > a]
 
 
 def run_over_rows(kernel: Any, rows: int, threads: int, *args: Any, at_least: int = 1) -> None:
@@ -59,7 +66,7 @@ def run_over_rows(kernel: Any, rows: int, threads: int, *args: Any, at_least: in
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def _convolve_columns(start, stop, image, taps, out):  # type: ignore[no-untyped-def]
+def _convolve_columns(start, stop, image, taps, out):
     """Symmetric filter along y with mirrored edges; ``taps[k]`` is the weight at distance k."""
     height, width = image.shape
     reach = taps.size - 1
@@ -82,7 +89,7 @@ def _convolve_columns(start, stop, image, taps, out):  # type: ignore[no-untyped
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def _convolve_rows(start, stop, image, taps, out):  # type: ignore[no-untyped-def]
+def _convolve_rows(start, stop, image, taps, out):
     """Symmetric filter along x with mirrored edges."""
     width = image.shape[1]
     reach = taps.size - 1
@@ -153,7 +160,7 @@ def spline_coefficients(stack: Float32Array, *, threads: int = 1) -> Float32Arra
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def _inverse_norms(start, stop, stack, height, width, least, out):  # type: ignore[no-untyped-def]
+def _inverse_norms(start, stop, stack, height, width, least, out):
     """Fill rows of ``out`` with 1 / norm of the zero-mean window that starts at each pixel."""
     channels, _, full_width = stack.shape
     count = height * width

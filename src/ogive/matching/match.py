@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,9 +13,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..model import ATTRIBUTES, Flag, GridError, InputError, flag_attributes
-from .field import CHANCE_SIGMAS, Field, Points, measure_field
+from .field import CHANCE_SIGMAS, Field, Points, logger, measure_field
 from .kernels import BoolArray, Float32Array
-from .measure import SUBPIXEL
+from .measure import SUBPIXEL, measure_rows
 from .search import Search
 
 __all__ = ["Masks", "match"]
@@ -99,8 +100,9 @@ def match(
         True where the images may be used (no cloud, shadow, saturation, gap): one for both, or
         `Masks`.
     subpixel
-        ``"translation"`` or ``"affine"``: Gauss-Newton with a cubic B-spline; ``"auto"`` takes the
-        first under 32 pixels and the second from there on. ``"parabola"``, ``"gaussian"``,
+        ``"translation"`` (what ``"auto"`` takes): Gauss-Newton with a cubic B-spline on windows
+        that are deformed as their neighbourhood moves. ``"affine"``: the deformation is measured
+        too, six parameters in all. ``"parabola"``, ``"gaussian"``,
         ``"quadratic"``: fits to the correlation surface. ``"fourier"``: windows and surface
         oversampled, as ampcor does. ``"none"``: whole pixels.
     forward_backward
@@ -185,15 +187,10 @@ def _available_threads() -> int:
 
 def _say_if_compiling() -> None:
     """Say so before the first call on a machine compiles the kernels."""
-    from pathlib import Path
-
-    from .field import logger
-    from .measure import measure_rows
-
     if measure_rows.signatures:
         return
-    folder = Path(measure_rows.stats.cache_path)
-    if not any(folder.glob("measure.measure_rows*.nbi")):
+    folder = measure_rows.stats.cache_path
+    if folder is None or not any(Path(folder).glob("measure.measure_rows*.nbi")):
         logger.info("compiling the matching kernels: some ten seconds, once on this machine")
 
 
@@ -270,7 +267,7 @@ def _check_options(
 ) -> None:
     if not LEAST_WINDOW_PX <= window <= MOST_WINDOW_PX:
         raise InputError(
-            f"a window of {window} pixels: between {LEAST_WINDOW_PX} and {MOST_WINDOW_PX} are possible"
+            f"a window of {window} pixels: {LEAST_WINDOW_PX} to {MOST_WINDOW_PX} are possible"
         )
     if step < 1:
         raise InputError(f"a step of {step} pixels: at least 1 is needed")

@@ -1,7 +1,7 @@
 """The compiled road of one point: window, candidates, peak, sub-pixel place, quality.
 
-`coarse_rows` looks for a few points over the whole search range; `measure_rows` measures every point
-round its prediction. Both work on a range of rows of points with scratch space of their own.
+`coarse_rows` looks for a few points over the whole search range; `measure_rows` measures every
+point round its prediction. Both work on a range of rows of points with scratch space of their own.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from .correlate import (
     take_weighted_window,
     take_window,
 )
-from .gauss_newton import FARTHEST_PX, PAD, full_weights, refine_window, refinement_scratch
-from .kernels import FASTMATH
+from .gauss_newton import FARTHEST_PX, full_weights, refine_window, refinement_scratch
+from .kernels import FASTMATH, PAD
 
 __all__ = ["RESULTS", "SUBPIXEL", "coarse_rows", "measure_rows"]
 
@@ -53,7 +53,7 @@ MOST_CANDIDATES = 41
 
 
 @njit(nogil=True, cache=True)
-def count_in(integral, y, x, height, width):  # type: ignore[no-untyped-def]
+def count_in(integral, y, x, height, width):
     """Number of invalid pixels in a rectangle, from the summed-area table."""
     return (
         integral[y + height, x + width]
@@ -64,7 +64,7 @@ def count_in(integral, y, x, height, width):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def search_window(  # type: ignore[no-untyped-def]
+def search_window(
     window,
     earlier,
     later,
@@ -108,7 +108,7 @@ def search_window(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def valid_share(masks, y, x, size, ty, tx):  # type: ignore[no-untyped-def]
+def valid_share(masks, y, x, size, ty, tx):
     """Share of pixels that are valid in both windows."""
     valid_earlier, valid_later, gaps_earlier, gaps_later = masks
     if not gaps_earlier.size or (
@@ -126,18 +126,19 @@ def valid_share(masks, y, x, size, ty, tx):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def coarse_rows(  # type: ignore[no-untyped-def]
+def coarse_rows(
     start, stop, earlier, later, masks, norms, ys, xs, size, around_u, around_v, radius, least,
     share, out,
 ):  # fmt: skip
     """Search whole ranges for rows ``start`` to ``stop`` of points.
 
-    ``radius`` is given per point, ``around_u, around_v`` is the displacement in its middle; ``out`` is
-    ``(5, rows, columns)``: u, v, correlation, peak ratio, snr. NaN where there is no peak.
+    ``radius`` is given per point, ``around_u, around_v`` is the displacement in its middle;
+    ``out`` is ``(5, rows, columns)``: u, v, correlation, peak ratio, snr. NaN where there is no
+    peak.
     """
     channels, height, width = earlier.shape
     most = 2 * radius.max() + 1
-    window = np.zeros((channels, size, size + PAD), np.float32)
+    window = np.zeros((channels, size * (size + PAD)), np.float32)
     patch = np.empty((channels, size + most, size + most), np.float32)
     flat_window = np.empty(size * (size + most), np.float32)
     flat_patch = np.empty((size + most) * (size + most) + 8, np.float32)
@@ -174,10 +175,11 @@ def coarse_rows(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def interpolate(nodes, at_y, at_x, values, bounds):  # type: ignore[no-untyped-def]
+def interpolate(nodes, at_y, at_x, values, bounds):
     """Bilinear values of all planes at a place among nodes, and the bounds of the first two there.
 
-    ``bounds`` receives least and most of plane 0 and of plane 1 over the four nodes round the place.
+    ``bounds`` receives least and most of plane 0 and of plane 1 over the four nodes round the
+    place.
     """
     rows, columns = nodes.shape[1:]
     i = min(int(at_y), max(rows - 2, 0))
@@ -196,7 +198,7 @@ def interpolate(nodes, at_y, at_x, values, bounds):  # type: ignore[no-untyped-d
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def measure_rows(  # type: ignore[no-untyped-def]
+def measure_rows(
     start, stop, earlier, later, earlier_spline, later_spline, masks, norms, ys, xs, size, nodes,
     node_y, node_x, radius, wider, method, least, share, doubtful, chance, out, deformation, flag,
 ):  # fmt: skip
@@ -228,7 +230,7 @@ def measure_rows(  # type: ignore[no-untyped-def]
     """
     channels, height, width = earlier.shape
     most = max(2 * radius + 1, MOST_CANDIDATES)
-    window = np.zeros((channels, size, size + PAD), np.float32)
+    window = np.zeros((channels, size * (size + PAD)), np.float32)
     patch = np.empty((channels, size + most, size + most), np.float32)
     flat_window = np.empty(size * (size + most), np.float32)
     flat_patch = np.empty((size + most) * (size + most) + 8, np.float32)
@@ -328,12 +330,13 @@ def measure_rows(  # type: ignore[no-untyped-def]
                     m1 = masks[0][y + a, x : x + size]
                     m2 = masks[1][ty + i + a, tx + j : tx + j + size]
                     for b in range(size):
-                        weights[a, b] = np.float32(m1[b] & m2[b])
+                        weights[a * (size + PAD) + b] = np.float32(m1[b] & m2[b])
                 norm = take_weighted_window(earlier, y, x, size, weights, window)
             rounds = ITERATIONS if method >= TRANSLATION else 0
             refined, left = refine_window(
                 window, norm, earlier_spline, later_spline, y, x, size, method == AFFINE,
-                rounds, TOLERANCE_PX, weights if whole < 1.0 else everything, whole < 1.0, scratch, motion, covariance,
+                rounds, TOLERANCE_PX, weights if whole < 1.0 else everything, whole < 1.0,
+                scratch, motion, covariance,
             )  # fmt: skip
             if method >= TRANSLATION:
                 if refined == -2.0:

@@ -1,9 +1,9 @@
 """Sub-pixel peaks as ampcor finds them: windows oversampled by two, then the surface.
 
-Kept for comparison with networks that were made that way (AlpGlacier): windows are oversampled by two
-in the Fourier domain, so that their products do not alias; the correlation round the peak, then known
-at every half pixel, is oversampled sixteen times more and its highest value taken. It resolves 1/32
-of a pixel and costs a hundred times a Gauss-Newton step.
+Kept for comparison with networks that were made that way (AlpGlacier): windows are oversampled by
+two in the Fourier domain, so that their products do not alias; the correlation round the peak,
+then known at every half pixel, is oversampled sixteen times more and its highest value taken. It
+resolves 1/32 of a pixel and costs a hundred times a Gauss-Newton step.
 """
 
 from __future__ import annotations
