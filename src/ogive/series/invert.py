@@ -116,8 +116,8 @@ def invert(
         Along ``time`` (the middles of the periods, whose ends ``time_bounds`` holds): ``dx, dy``
         (m) and ``dx_error, dy_error``; ``vx, vy, v`` (meter/year) and their errors;
         ``observations``, the number of rows (pairs, or combinations of pairs) that overlap the
-        period with a weight above 0, where 0 means that a value rests on the regularisation alone.
-        Per pixel:
+        period with a weight above 0, where 0 means that a value rests on the regularisation alone
+        (its error then includes the pixel's own variability in time). Per pixel:
         ``iterations``, ``status`` (CF flag), ``observations_valid`` and ``_used``,
         ``observations_unusable`` (those whose error is not a positive number), ``subnetworks``
         (groups of dates that no observation links), and ``error_scale_x, error_scale_y``, by

@@ -328,12 +328,14 @@ def _leverages(links: Combinations, total: int, rows: _Rows, band: F8, half_widt
 def _robust_scale(rows: _Rows, total: int, c: int) -> float:
     """Spread of the studentized residuals that some other observation checks; -1 if too few."""
     count = 0
+    freedom = 0.0
     for r in range(total):
         free = 1.0 - rows.leverage[r]
+        freedom += free
         if free > _UNCHECKED:
             rows.scratch[count] = abs(rows.residual[c, r]) / np.sqrt(rows.variance[c, r] * free)
             count += 1
-    if count < 3:
+    if count < 3 or freedom < 1.0:
         return -1.0
     return max(_MAD_TO_SIGMA * _median(rows.scratch, count), _SMALLEST_SCALE_M)
 
@@ -697,6 +699,7 @@ def _errors(
     regularisation makes by pulling the velocity changes, of mean square τ², to what it expects; it
     matters only where few observations bind a value. Since N⁻¹ M N⁻¹ is minus the derivative of
     (N + s M)⁻¹ at s = 0, its entries in the envelope follow from one more selected inversion.
+    To periods that no observation covers the pixel's own variability in time is added.
     """
     size = plan.node_days.size - 1
     periods = plan.period_node.size - 1
@@ -728,11 +731,32 @@ def _errors(
         return
     _invert(nodes, size, envelope, half_width, band)
     _period_spreads(plan, band, half_width, moved)
-    for k in range(periods):
-        relative = max(spread[k] - moved[k], 0.0) / step
-        for c in range(c0, c1):
+    for c in range(c0, c1):
+        own = _spread_in_time(result, pixel, c)
+        for k in range(periods):
             if np.isfinite(result.displacement[pixel, c, k]):
-                result.error[pixel, c, k] = np.sqrt(unit[c] * relative)
+                square = unit[c] * max(spread[k] - moved[k], 0.0) / step
+                if result.observations[pixel, k] == 0:
+                    square += own
+                result.error[pixel, c, k] = np.sqrt(square)
+
+
+@njit(nogil=True, cache=True)
+def _spread_in_time(result: Result, pixel: int, c: int) -> float:
+    """Variance in time of the displacements that observations bear out.
+
+    While nothing is observed the ice may have had any of the speeds that it had at other times.
+    """
+    count, total, squares = 0, 0.0, 0.0
+    for k in range(result.observations.shape[1]):
+        value = np.float64(result.displacement[pixel, c, k])
+        if result.observations[pixel, k] > 0 and np.isfinite(value):
+            count += 1
+            total += value
+            squares += value * value
+    if count < 2:
+        return 0.0
+    return max(squares - total * total / count, 0.0) / (count - 1)
 
 
 @njit(nogil=True, cache=True)

@@ -312,7 +312,7 @@ def _common_grid(layers: Sequence[xr.Dataset]) -> GeoBox:
     for k, box in enumerate(boxes):
         if box.crs != grid.crs:
             raise GridError(
-                f"layer {k} of the stack is in {box.crs} but layer 0 is in {grid.crs}: their "
+                f"layer {k} of the stack is in {_name(box)} but layer 0 is in {_name(grid)}: their "
                 "components point elsewhere; reproject the images, not the velocities"
             )
     bounds = [box.boundingbox for box in boxes]
@@ -330,6 +330,12 @@ def _common_grid(layers: Sequence[xr.Dataset]) -> GeoBox:
     a, b, c, d, e, f = tuple(grid.affine)[:6]
     corner = c - columns[0] * a, f - rows[0] * e
     return GeoBox(shape, type(grid.affine)(a, b, corner[0], d, e, corner[1]), grid.crs)
+
+
+def _name(box: GeoBox) -> str:
+    """Name a projection shortly where it has a code."""
+    code = None if box.crs is None else box.crs.to_epsg()
+    return f"EPSG:{code}" if code else str(box.crs)
 
 
 def _geobox(layer: xr.Dataset, number: int) -> GeoBox:
@@ -353,7 +359,7 @@ def _on_grid(
 ) -> xr.Dataset:
     geobox = layer["vx"].odc.geobox
     if geobox.crs != grid.crs:
-        raise GridError(f"a layer is in {geobox.crs} but the grid in {grid.crs}")
+        raise GridError(f"a layer is in {_name(geobox)} but the grid in {_name(grid)}")
     maps = {}
     for name in names:
         field = layer[name].transpose("y", "x").variable

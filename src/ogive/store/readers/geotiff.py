@@ -116,18 +116,17 @@ def _map(path: Path, crs: str | None) -> xr.DataArray:
     try:
         with rasterio.open(path) as file:
             bands, shape, nodata = file.count, file.shape, file.nodata
-            box = GeoBox(file.shape, file.transform, file.crs)
+            transform, own = file.transform, file.crs
     except rasterio.errors.RasterioIOError as error:
         raise InputError(f"{path} cannot be read as a GeoTIFF: {error}") from error
     if bands != 1:
         raise InputError(f"{path} has {bands} bands: one map per file is expected")
+    if crs is None and own is None:
+        raise GridError(f"{path} names no coordinate reference system: pass crs='EPSG:...'")
+    box = GeoBox(shape, transform, crs or own)
     later = _values(path, nodata)
     values = dask.array.from_delayed(later, shape, np.float32)  # type: ignore[no-untyped-call]
     field: xr.DataArray = odc.geo.xr.wrap_xr(values, box)
-    if crs is not None:
-        field = field.odc.assign_crs(crs)
-    if field.odc.crs is None:
-        raise GridError(f"{path} names no coordinate reference system: pass crs='EPSG:...'")
     return field
 
 

@@ -90,25 +90,28 @@ def _anonymous(address: str) -> dict[str, Any]:
 
 
 def _zarr(place: str, chunks: Any, storage: dict[str, Any] | None) -> xr.Dataset:
-    try:
-        dataset = xr.open_dataset(
-            place,
-            engine="zarr",
-            chunks=None,
-            storage_options=storage,
-            decode_coords="all",
-            decode_timedelta=False,
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{place} cannot be read as Zarr: {error}") from error
-    return _chunked(dataset, chunks)
+    """Open a store, by its consolidated metadata if it has them."""
+    problem: Exception | None = None
+    for consolidated in (True, False):
+        try:
+            dataset = xr.open_dataset(
+                place,
+                engine="zarr",
+                chunks=None,
+                consolidated=consolidated,
+                storage_options=storage,
+                decode_timedelta=False,
+            )
+        except (OSError, ValueError, KeyError) as error:
+            problem = error
+        else:
+            return _chunked(dataset, chunks)
+    raise InputError(f"{place} cannot be read as Zarr: {problem}") from problem
 
 
 def _netcdf(place: Path, chunks: Any) -> xr.Dataset:
     try:
-        dataset = xr.open_dataset(
-            place, engine="netcdf4", chunks=None, decode_coords="all", decode_timedelta=False
-        )
+        dataset = xr.open_dataset(place, engine="netcdf4", chunks=None, decode_timedelta=False)
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"{place} cannot be read, it may be truncated or no NetCDF file: {error}"
