@@ -27,7 +27,7 @@ from .trajectories import Trajectories
 
 __all__ = ["Front", "Scenery", "View"]
 
-KEPT_GENERATIONS = 3
+KEPT_GENERATIONS = 2
 ICE_EDGE_M = 6.0
 
 
