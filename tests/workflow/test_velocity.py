@@ -327,6 +327,16 @@ def test_arrays_without_a_map_need_the_size_of_a_pixel(pair):
         )
 
 
+def test_coordinates_of_an_unknown_unit_are_refused(images):
+    """Ten metres apart without a reference system: taken for pixels, speeds would be ten-fold."""
+    unknown = [
+        xr.DataArray(image.values, {axis: image[axis].values for axis in ("y", "x")}, ("y", "x"))
+        for image in images
+    ]
+    with pytest.raises(GridError, match="do not count pixels"):
+        ogive.velocity(*unknown, dates=DATES, pixel_size=PIXEL_M, **SMALL)
+
+
 def test_arrays_as_readers_of_rasters_give_them(images, measured, pair):
     """One band along a dimension, and the time as a coordinate."""
     stacked = [

@@ -390,7 +390,20 @@ def _as_image(image: Image, name: str, options: Options) -> xr.DataArray:
         raise GridError(
             f"the {name} image has no coordinate reference system: give it one, or pass pixel_size"
         )
+    if image.odc.crs is None:
+        _check_counts_pixels(image, name)
     return image.rename(image.name or f"the {name} image")
+
+
+def _check_counts_pixels(image: xr.DataArray, name: str) -> None:
+    """Refuse coordinates of an unknown unit: a pixel size would scale them once more."""
+    for axis in ("x", "y"):
+        steps = np.diff(image[axis].values.astype(float))
+        if steps.size and not np.allclose(steps, 1.0):
+            raise GridError(
+                f"the {axis} coordinates of the {name} image do not count pixels, and it has no "
+                "coordinate reference system: give it one (rio.write_crs), or drop the coordinates"
+            )
 
 
 def _one_band(image: xr.DataArray, name: str, band: int | str | None) -> xr.DataArray:
@@ -476,8 +489,12 @@ def _masks(
 
 
 def _bare(image: xr.DataArray) -> xr.DataArray:
-    """Drop the mask of an image, which is passed by itself."""
-    return image.drop_vars("valid", errors="ignore")
+    """Drop the mask of an image, which is passed by itself; name the unit of plain pixels."""
+    bare = image.drop_vars("valid", errors="ignore")
+    if image.odc.crs is None:
+        for axis in ("x", "y"):
+            bare[axis] = (axis, image[axis].values, {**image[axis].attrs, "units": "pixel"})
+    return bare
 
 
 def _calibrated(moved: xr.Dataset, ground: NDArray[np.bool_], options: Options) -> xr.Dataset:
