@@ -318,11 +318,13 @@ def _map_blocks(
     """Run `_invert_block` over the blocks of a lazy cube, or over the whole of one in memory."""
     periods = job.network.edges_days.size - 1
     core = ["mid_date"]
+    sizes = {"time": periods}
     outputs: list[list[str]] = [["time"]] * 5 + [[]] * len(_PIXEL_OUTPUTS)
     types = ["f4"] * 4 + ["i4", *_PIXEL_TYPES]
     if job.weights:
         outputs = [*outputs, core]
         types = [*types, "f4"]
+        sizes["mid_date"] = vx.sizes["mid_date"]
     lazy = vx.chunks is not None
     if lazy:
         vx, vy = (field.chunk({"mid_date": -1}) for field in (vx, vy))
@@ -342,9 +344,7 @@ def _map_blocks(
             kwargs={"job": job, "threads": 1 if lazy else job.threads},
             dask="parallelized",
             output_dtypes=types,
-            dask_gufunc_kwargs={
-                "output_sizes": {"time": periods, "mid_date": vx.sizes["mid_date"]}
-            },
+            dask_gufunc_kwargs={"output_sizes": sizes},
         )
     )
 

@@ -22,6 +22,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from .network import Combinations, Plan, combine, empty_combinations
+from .solver import VECTOR as _VECTOR
 from .solver import factorise, inverse_in_envelope, shape_rows, solve_two
 
 __all__ = ["Options", "Result", "empty_result", "invert_range"]
@@ -309,8 +310,6 @@ def _solve(
         for c in range(c0, c1):
             for k in range(1, size + 1):
                 solution[c, k] += right[c, k]
-    for c in range(c0, c1):
-        _residuals(links, total, rows, solution, c)
 
 
 @njit(nogil=True, cache=True)
@@ -371,34 +370,60 @@ def _rescale(
     return not falls
 
 
-@njit(nogil=True, cache=True)
-def _reweight(rows: _Rows, total: int, c0: int, c1: int, options: Options, scale: F8) -> None:
-    """Weight anew by Tukey's biweight of the studentized residuals."""
+@njit(nogil=True, cache=True, fastmath=_VECTOR)
+def _reweight(rows: _Rows, total: int, c0: int, c1: int, options: Options, scale: F8) -> float:
+    """Weight anew by Tukey's biweight of the studentized residuals.
+
+    Returns by how much a step with these weights falls short of Newton's: the mean biweight over
+    the mean slope of the influence function.
+    """
+    z2 = rows.scratch
+    z2[:total] = 0.0
+    for c in range(c0, c1):
+        residual, variance = rows.residual[c], rows.variance[c]
+        unit = 1.0 / scale[c] ** 2
+        for r in range(total):
+            spread = 1.0 if options.literal else variance[r]
+            z2[r] += unit * residual[r] * residual[r] / spread
+    limit = 1.0 / options.tukey_c**2
+    share = 4.0 / (c1 - c0)
+    weights, slopes = 0.0, 0.0
     for r in range(total):
-        free = max(1.0 - rows.leverage[r], 1e-9)
-        z2 = 0.0
-        for c in range(c0, c1):
-            spread = 1.0 if options.literal else rows.variance[c, r]
-            z2 += rows.residual[c, r] ** 2 / (scale[c] ** 2 * free * spread)
+        u = limit * z2[r] / max(1.0 - rows.leverage[r], 1e-9)
         if options.literal:
-            z2 /= rows.prior[r]  # prior is W0², and eq. 4 takes Z / W0
-        inside = 1.0 - z2 / options.tukey_c**2
-        rows.factor[r] = inside * inside if inside > 0.0 else 0.0
+            u /= rows.prior[r]  # prior is W0², and eq. 4 takes Z / W0
+        inside = max(1.0 - u, 0.0)
+        factor = inside * inside
+        rows.factor[r] = factor
         # In eq. 1 W multiplies the residual; the default weights its square.
-        rows.weight[r] = rows.factor[r] ** 2 if options.literal else rows.prior[r] * rows.factor[r]
+        rows.weight[r] = factor * factor if options.literal else rows.prior[r] * factor
+        weights += factor
+        slopes += factor - share * u * inside
+    return weights / max(slopes, 0.5 * weights) if weights > 0.0 else 1.0
 
 
 @njit(nogil=True, cache=True)
 def _mean_change(nodes: _Nodes, size: int, c0: int, c1: int) -> float:
-    """Compute mean |ΔX| between nodes since the last solution, which the new one replaces."""
+    """Compute mean |ΔX| between nodes since the last solution."""
     total = 0.0
     for c in range(c0, c1):
         for k in range(size):
             new = nodes.solution[c, k + 1] - nodes.solution[c, k]
             total += abs(new - (nodes.before[c, k + 1] - nodes.before[c, k]))
-        for k in range(size + 1):
-            nodes.before[c, k] = nodes.solution[c, k]
     return total / (size * (c1 - c0))
+
+
+@njit(nogil=True, cache=True)
+def _step(
+    nodes: _Nodes, links: Combinations, total: int, rows: _Rows, c0: int, c1: int, stretch: float
+) -> None:
+    """Go from the last solution to the new one, or beyond it; residuals are those of the end."""
+    for c in range(c0, c1):
+        solution, before = nodes.solution[c], nodes.before[c]
+        for k in range(solution.size):
+            solution[k] = before[k] + stretch * (solution[k] - before[k])
+            before[k] = solution[k]
+        _residuals(links, total, rows, nodes.solution, c)
 
 
 @njit(nogil=True, cache=True)
@@ -671,7 +696,7 @@ def _iterate(
             held = _rescale(rows, total, c0, c1, size, options, scale)
         if scale[c0] < 0.0:
             return NO_REDUNDANCY, iterations
-        _reweight(rows, total, c0, c1, options, scale)
+        stretch = _reweight(rows, total, c0, c1, options, scale)
         if iterations >= options.max_iterations:
             return NOT_CONVERGED, iterations
         _assemble(plan, nodes, links, total, rows, strength, envelope, length)
@@ -681,7 +706,11 @@ def _iterate(
         iterations += 1
         _invert(nodes, size, envelope, half_width, band)
         _leverages(links, total, rows, band, half_width)
-        if _mean_change(nodes, size, c0, c1) < options.tolerance_m:
+        settled = _mean_change(nodes, size, c0, c1) < options.tolerance_m
+        # A stretched step converges faster to the same weights; the last one is not stretched.
+        alone = settled or options.literal or not held
+        _step(nodes, links, total, rows, c0, c1, 1.0 if alone else stretch)
+        if settled:
             if options.literal or _rescale(rows, total, c0, c1, size, options, scale):
                 return CONVERGED, iterations
             held = False
@@ -871,7 +900,8 @@ def invert_range(
                     shared_leverage[:total] = rows.leverage[:total]
                     shared_is_ready = True
             _solve(plan, nodes, used_links, total, rows, strength, envelope, c0, c1)
-            _mean_change(nodes, size, c0, c1)
+            nodes.before[:] = nodes.solution
+            _step(nodes, used_links, total, rows, c0, c1, 1.0)
             status, iterations = _iterate(
                 plan, nodes, used_links, total, rows, options, envelope, length, band, width,
                 c0, c1, scale, 1,

@@ -23,10 +23,10 @@ F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 
 # Sums may be taken in any order (that is what lets them use vector registers), NaN stays NaN.
-_VECTOR = {"reassoc", "contract"}
+VECTOR = {"reassoc", "contract"}
 
 
-@njit(nogil=True, cache=True, fastmath=_VECTOR)
+@njit(nogil=True, cache=True, fastmath=VECTOR)
 def _dot(a: F8, b: F8) -> float:
     total = 0.0
     for k in range(a.size):
@@ -34,7 +34,7 @@ def _dot(a: F8, b: F8) -> float:
     return total
 
 
-@njit(nogil=True, cache=True, fastmath=_VECTOR)
+@njit(nogil=True, cache=True, fastmath=VECTOR)
 def _four_dots(a: F8, b: F8, c: F8, d: F8, x: F8) -> tuple[float, float, float, float]:
     """Four products with one vector, which is read only once."""
     total_a, total_b, total_c, total_d = 0.0, 0.0, 0.0, 0.0
@@ -66,7 +66,7 @@ def shape_rows(first: I8, size: int, start: I8, last: I8) -> int:
     return position
 
 
-@njit(nogil=True, cache=True, fastmath=_VECTOR)
+@njit(nogil=True, cache=True, fastmath=VECTOR)
 def _two_dots(row: F8, x: F8, y: F8) -> tuple[float, float]:
     total_x, total_y = 0.0, 0.0
     for k in range(row.size):
@@ -75,7 +75,7 @@ def _two_dots(row: F8, x: F8, y: F8) -> tuple[float, float]:
     return total_x, total_y
 
 
-@njit(nogil=True, cache=True, fastmath=_VECTOR)
+@njit(nogil=True, cache=True, fastmath=VECTOR)
 def factorise(envelope: F8, start: I8, first: I8, size: int, reciprocal: F8) -> bool:
     """Cholesky factor L of N = L Lᵀ, in place; False if N is not positive definite.
 
@@ -97,7 +97,7 @@ def factorise(envelope: F8, start: I8, first: I8, size: int, reciprocal: F8) -> 
     return True
 
 
-@njit(nogil=True, cache=True, fastmath=_VECTOR)
+@njit(nogil=True, cache=True, fastmath=VECTOR)
 def solve_two(factor: F8, start: I8, first: I8, size: int, x: F8, y: F8) -> None:
     """Solve L Lᵀ x = x and L Lᵀ y = y, in place; together they hide each other's waiting."""
     for i in range(size):
@@ -120,7 +120,7 @@ def solve_two(factor: F8, start: I8, first: I8, size: int, x: F8, y: F8) -> None
             above_y[k] -= value_y * left[k]
 
 
-@njit(nogil=True, cache=True, fastmath=_VECTOR)
+@njit(nogil=True, cache=True, fastmath=VECTOR)
 def inverse_in_envelope(
     factor: F8,
     start: I8,

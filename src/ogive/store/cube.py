@@ -432,6 +432,8 @@ def write_cube(cube: xr.Dataset, path: str | Path) -> Path:
         variable.encoding = {}
     product["mapping"] = grid_mapping(geobox)
     for name, field in product.data_vars.items():
+        # What is canonical is in meter/year, whether its attributes say so or not.
+        field.attrs = {**ATTRIBUTES.get(str(name), {}), **field.attrs}
         field.attrs.pop("grid_mapping", None)
         if {"y", "x"} <= set(field.dims):
             product[name].attrs["grid_mapping"] = "mapping"
