@@ -251,6 +251,17 @@ def _add_smoothness(plan: Plan, nodes: _Nodes, strength: float, envelope: F8) ->
 
 
 @njit(nogil=True, cache=True)
+def _interleaved(total: int) -> int:
+    return 8 * ((total + 7) // 8)
+
+
+@njit(nogil=True, cache=True)
+def _interleave(k: int, total: int) -> int:
+    """Take rows from eight places in turn: neighbours add to the same entry and would wait."""
+    return (k & 7) * ((total + 7) // 8) + (k >> 3)
+
+
+@njit(nogil=True, cache=True)
 def _assemble(
     plan: Plan, nodes: _Nodes, links: Combinations, total: int, rows: _Rows, strength: float,
     envelope: F8, length: int,
@@ -258,7 +269,10 @@ def _assemble(
     """Build the normal matrix AᵀWA + λΓᵀΓ (plus a small multiple of XᵀX where λ is 0)."""
     start, first = nodes.start, nodes.first
     envelope[:length] = 0.0
-    for r in range(total):
+    for k in range(_interleaved(total)):
+        r = _interleave(k, total)
+        if r >= total:
+            continue
         w = rows.weight[r]
         i, j = links.end[r] - 1, links.start[r] - 1
         envelope[start[i] + i - first[i]] += w
@@ -302,7 +316,10 @@ def _solve(
         right[:] = 0.0
         for c in range(c0, c1):
             _residuals(links, total, rows, solution, c)
-            for r in range(total):
+            for k in range(_interleaved(total)):
+                r = _interleave(k, total)
+                if r >= total:
+                    continue
                 pull = rows.weight[r] * rows.residual[c, r]
                 right[c, links.end[r]] += pull
                 right[c, links.start[r]] -= pull
@@ -332,11 +349,11 @@ def _robust_scale(rows: _Rows, total: int, c: int) -> float:
         free = 1.0 - rows.leverage[r]
         freedom += free
         if free > _UNCHECKED:
-            rows.scratch[count] = abs(rows.residual[c, r]) / np.sqrt(rows.variance[c, r] * free)
+            rows.scratch[count] = rows.residual[c, r] ** 2 / (rows.variance[c, r] * free)
             count += 1
     if count < 3 or freedom < 1.0:
         return -1.0
-    return max(_MAD_TO_SIGMA * _median(rows.scratch, count), _SMALLEST_SCALE_M)
+    return max(_MAD_TO_SIGMA * np.sqrt(_median(rows.scratch, count)), _SMALLEST_SCALE_M)
 
 
 @njit(nogil=True, cache=True)
@@ -426,7 +443,7 @@ def _step(
         _residuals(links, total, rows, nodes.solution, c)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, fastmath=_VECTOR)
 def _unit_variance(
     rows: _Rows, total: int, c: int, c0: int, c1: int, options: Options, scale: F8
 ) -> float:
@@ -486,15 +503,8 @@ def _add_noise(
     plan: Plan, nodes: _Nodes, links: Combinations, total: int, rows: _Rows, obs_variance: F8,
     step: float, envelope: F8,
 ) -> None:  # fmt: skip
-    """Add step · AᵀW B Σ BᵀWA: how the observations' errors enter the normal equations."""
+    """Add step · AᵀW B Σ BᵀWA, the noise of rows that share observations."""
     start, first = nodes.start, nodes.first
-    if not plan.combine:
-        for r in range(total):
-            value = step * rows.weight[r] ** 2 * obs_variance[links.member[r, 0]]
-            _add(envelope, start, first, links.end[r], links.end[r], value)
-            _add(envelope, start, first, links.start[r], links.start[r], value)
-            _add(envelope, start, first, links.end[r], links.start[r], -value)
-        return
     n = plan.first_date.size
     begin = np.zeros(n + 1, np.int64)
     for r in range(total):
@@ -752,10 +762,15 @@ def _errors(
     spread = np.empty(periods)
     moved = np.empty(periods)
     _period_spreads(plan, band, half_width, spread)
-    _assemble(plan, nodes, links, total, rows, strength, envelope, length)
-    _add_noise(plan, nodes, links, total, rows, obs_variance, step, envelope)
-    if strength > 0.0:
-        _add_smoothness(plan, nodes, step * pull, envelope)
+    if plan.combine:
+        _assemble(plan, nodes, links, total, rows, strength + step * pull, envelope, length)
+        _add_noise(plan, nodes, links, total, rows, obs_variance, step, envelope)
+    else:
+        # Every row is an observation: W Σ W is diagonal, and N + s M has N's own form.
+        for r in range(total):
+            w = rows.weight[r]
+            rows.weight[r] = w + step * w * w * obs_variance[links.member[r, 0]]
+        _assemble(plan, nodes, links, total, rows, strength + step * pull, envelope, length)
     if not _factorise(nodes, size, envelope):
         return
     _invert(nodes, size, envelope, half_width, band)
