@@ -10,6 +10,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import odc.geo.xr  # noqa: F401  (gives datasets their .odc accessor)
 import pytest
 import rasterio
 import xarray as xr
@@ -542,6 +543,69 @@ def test_usage_errors_are_exit_code_2(tmp_path):
     answer = run("only_one.tif", out=tmp_path / "out")
     assert answer.exit_code == 2
     assert "LATER" in answer.stderr
+
+
+# ---- the other commands --------------------------------------------------------------------------
+
+
+def invoke(*words):
+    return CliRunner().invoke(app, list(map(str, words)), catch_exceptions=False)
+
+
+def test_a_cube_is_inverted(tmp_path):
+    """All pairs of six dates, 100 m/yr along x: the series says the same at every date."""
+    days = np.datetime64("2020-01-01", "ns") + 12 * np.arange(6) * np.timedelta64(1, "D")
+    i, j = np.triu_indices(6, 1)
+    fields = {"vx": 100.0, "vy": 0.0, "vx_error": 5.0, "vy_error": 5.0}
+    shape = (i.size, 3, 4)
+    cube = xr.Dataset(
+        {name: (("mid_date", "y", "x"), np.full(shape, v, "f4")) for name, v in fields.items()},
+        {
+            "mid_date": days[i] + (days[j] - days[i]) / 2,
+            "y": PLACE.f - 120.0 * np.arange(3),
+            "x": PLACE.c + 120.0 * np.arange(4),
+            "acquisition_date_img1": ("mid_date", days[i]),
+            "acquisition_date_img2": ("mid_date", days[j]),
+        },
+    ).odc.assign_crs(UTM)
+    for name in fields:
+        cube[name].attrs["units"] = "meter/year"
+    source = ogive.write_cube(cube, tmp_path / "cube.zarr")
+    out = tmp_path / "series.nc"
+    answer = invoke("invert", source, "-o", out, "--sampling", "12D")
+    assert answer.exit_code == 0, answer.stderr
+    assert "15 pairs, 5 periods" in answer.stdout
+    with xr.open_dataset(out) as series:
+        np.testing.assert_allclose(series.vx, 100.0, rtol=1e-4)
+        assert series.sizes["time"] == 5
+    again = invoke("invert", source, "-o", out)
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
+    missing = invoke("invert", tmp_path / "no.zarr", "-o", tmp_path / "other.nc")
+    assert missing.exit_code == 2
+    assert "no.zarr" in missing.stderr
+    wrong = invoke("invert", source, "-o", tmp_path / "other.nc", "--closure", "magic")
+    assert wrong.exit_code == 2
+    assert not (tmp_path / "other.nc").exists()
+
+
+def test_a_glacier_is_simulated(tmp_path):
+    """Two scenes whose names tell their dates, so that a velocity can be measured between them."""
+    out = tmp_path / "archive"
+    words = ("simulate", "-o", out, "--size", 120, 120, "--scenes", 2, "--clouds", 0)
+    answer = invoke(
+        *words, "--start", "2020-07-01", "--end", "2020-08-01", "--orbit", "sentinel-2-west"
+    )
+    assert answer.exit_code == 0, answer.stderr
+    assert answer.stdout.strip() == str(out / "catalog.json")
+    bands = sorted(path for path in out.rglob("*B08*.tif"))
+    assert len(bands) == 2
+    again = invoke(*words)
+    assert again.exit_code == 2
+    assert "not empty" in again.stderr
+    reversed_ = invoke("simulate", "-o", tmp_path / "b", "--start", "2021", "--end", "2020-01-01")
+    assert reversed_.exit_code == 2
+    assert not (tmp_path / "b").exists()
 
 
 # ---- the program itself --------------------------------------------------------------------------

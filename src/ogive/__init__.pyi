@@ -8,6 +8,12 @@ from .model import DAYS_PER_YEAR as DAYS_PER_YEAR
 from .model import OgiveError as OgiveError
 from .model import Pair as Pair
 from .model import Scene as Scene
+from .scenes.read import read_image as read_image
+from .series.invert import invert as invert
+from .store.cube import stack as stack
+from .store.cube import write_cube as write_cube
+from .store.readers import open_cube as open_cube
 from .store.velocity_file import read_velocity as read_velocity
 from .store.velocity_file import write_velocity as write_velocity
+from .view.quicklook import quicklook as quicklook
 from .workflow.velocity import velocity as velocity

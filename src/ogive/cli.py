@@ -12,6 +12,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -141,7 +142,7 @@ def velocity(
     Writes a NetCDF file in ITS_LIVE's schema, GeoTIFFs of the speed and its components, a picture,
     the options as they were resolved, and a log.
     """
-    with _run(out, quiet=quiet, verbose=verbose) as run:
+    with _run(out / FAILED_LOG, quiet=quiet, verbose=verbose) as run:
         from ogive.store.atomic import atomic_path
         from ogive.workflow.product import LOG, published, write_product
         from ogive.workflow.velocity import STEPS, Options, measure_motion
@@ -176,6 +177,121 @@ def velocity(
                 path.write_text("\n".join(run.log) + "\n", encoding="utf-8")
         if not quiet:
             _show(product, motion.pair, out)
+
+
+@app.command()
+def invert(
+    cube: Annotated[
+        Path, typer.Argument(help="A cube, or a folder of image pairs.", metavar="CUBE")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The series: *.nc or *.zarr.", metavar="FILE")
+    ],
+    sampling: Annotated[str, typer.Option(help="Length of the series' periods.")] = "36D",
+    regularisation: Annotated[float, typer.Option(help="Weight of steady flow.")] = 1.0,
+    closure: Annotated[str, typer.Option(help="combined or dates.")] = "combined",
+    weights: Annotated[
+        str, typer.Option(help="error, uniform, or the name of a quality variable.")
+    ] = "error",
+    acceleration: Annotated[
+        str, typer.Option(help="What is taken for granted: zero or smoothed.")
+    ] = "zero",
+    units: Annotated[
+        str | None, typer.Option(help="meter/year or meter/day, where the files do not say.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.")] = False,
+) -> None:
+    """Invert the velocities of many image pairs into a regular time series with errors."""
+    with _run(_log_beside(out), quiet=quiet, verbose=verbose) as run:
+        from ogive.model import OutputError
+        from ogive.series.invert import invert as invert_cube
+        from ogive.store.cube import write_cube
+        from ogive.store.readers import open_cube
+
+        if out.exists() and not overwrite:
+            raise OutputError(
+                f"{out} is there already and was kept: pass --overwrite to replace it"
+            )
+        with run.steps(2) as begin:
+            begin("open the cube")
+            opened = open_cube(cube, units=units)
+            series = invert_cube(
+                opened,
+                sampling,
+                regularisation,
+                closure,  # type: ignore[arg-type]  # invert checks it
+                weights=weights,
+                acceleration=acceleration,  # type: ignore[arg-type]
+            )
+            begin("invert and write")
+            write_cube(series, out)
+        if not quiet:
+            count = opened.sizes["mid_date"]
+            first, last = (str(time)[:10] for time in series["time"].values[[0, -1]])
+            typer.echo(f"{count} pairs, {series.sizes['time']} periods from {first} to {last}")
+            typer.echo(out)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to be made.", metavar="DIR")],
+    start: Annotated[str, typer.Option(help="First day.", metavar="DATE")] = "2020-04-01",
+    end: Annotated[str, typer.Option(help="Day after the last.", metavar="DATE")] = "2021-10-01",
+    scenes: Annotated[int, typer.Option(help="How many, spread over the time.")] = 25,
+    orbit: Annotated[
+        list[str] | None,
+        typer.Option(help="sentinel-2-west, -east, landsat-west, -east; may be repeated."),
+    ] = None,
+    size: Annotated[
+        tuple[int, int], typer.Option(help="Pixels of 10 m.", metavar="ROWS COLUMNS")
+    ] = (600, 600),
+    max_speed: Annotated[float, typer.Option(help="Of nearly all of the ice, m/yr.")] = 350.0,
+    clouds: Annotated[float, typer.Option(help="Mean cloud cover, 0 to 1.")] = 0.12,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    dem: Annotated[
+        Path | None, typer.Option(help="A real surface for the ice to flow over.", metavar="FILE")
+    ] = None,
+    outlines: Annotated[
+        Path | None, typer.Option(help="Outlines of its glaciers.", metavar="FILE")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done.")] = False,
+) -> None:
+    """Simulate a glacier and what satellites see of it: a STAC catalogue, and the truth."""
+    with _run(_log_beside(out), quiet=quiet, verbose=verbose) as run:
+        from ogive.workflow.acquisition import as_time
+        from ogive.workflow.simulate import SimulationSettings, simulate_archive
+
+        settings = SimulationSettings(
+            rows=size[0],
+            columns=size[1],
+            start=as_time(start),
+            end=as_time(end),
+            scene_count=scenes,
+            seed=seed,
+            max_speed_m_yr=max_speed,
+            mean_cloud_cover=clouds,
+        )
+        if orbit:
+            settings = replace(settings, orbits=tuple(orbit))
+        with run.steps(scenes + 1) as begin:
+            begin("simulate the glacier")
+            catalogue = simulate_archive(
+                out,
+                settings=settings,
+                dem=dem,
+                outlines=outlines,
+                progress=lambda done, count: begin(f"scene {done} of {count}"),
+            )
+        if not quiet:
+            typer.echo(catalogue)
+
+
+def _log_beside(out: Path) -> Path:
+    """Name the log of a failure whose product is one thing."""
+    return out.parent / f"{out.name}.{FAILED_LOG}"
 
 
 class _Run:
@@ -218,7 +334,7 @@ class _Run:
 
 
 @contextmanager
-def _run(folder: Path, *, quiet: bool, verbose: bool) -> Iterator[_Run]:
+def _run(failed_log: Path, *, quiet: bool, verbose: bool) -> Iterator[_Run]:
     """Run a command: record its log, and turn what goes wrong into a sentence and an exit code."""
     from ogive.model import OgiveError
     from ogive.workflow.log import recorded
@@ -239,7 +355,7 @@ def _run(folder: Path, *, quiet: bool, verbose: bool) -> Iterator[_Run]:
     except typer.Exit:
         raise
     except Exception as error:
-        _report(error, folder, run.log)
+        _report(error, failed_log, run.log)
         raise typer.Exit(UNEXPECTED) from error
 
 
@@ -247,14 +363,13 @@ def _complain(sentence: str) -> None:
     typer.echo(f"ogive: {sentence}", err=True)
 
 
-def _report(error: Exception, folder: Path, log: list[str]) -> None:
+def _report(error: Exception, path: Path, log: list[str]) -> None:
     """Keep what is needed to find an unexpected failure."""
     import traceback
 
     told = "\n".join([*log, "".join(traceback.format_exception(error))])
-    path = folder / FAILED_LOG
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(told, encoding="utf-8")
     except OSError:
         typer.echo(told, err=True)

@@ -16,7 +16,7 @@ from ogive.model import DateError, Pair, Scene
 from ogive.scenes.names import scene_from_name
 from ogive.scenes.read import read_tags
 
-__all__ = ["When", "acquired_pair"]
+__all__ = ["When", "acquired_pair", "as_time"]
 
 When = str | date | np.datetime64
 """A date or a time in UTC: ISO 8601 text (``2016-07-18``, ``2016-07-18T20:43:11``) or a value."""
@@ -57,7 +57,7 @@ def acquired_pair(earlier: Any, later: Any, dates: Sequence[When] | None = None)
         if isinstance(dates, str) or len(dates) != 2:
             raise DateError(f"two dates are needed, of the earlier and the later image: {dates!r}")
         scenes = [
-            _dated(image, name, _time(when))
+            _dated(image, name, as_time(when))
             for image, name, when in zip((earlier, later), ("earlier", "later"), dates, strict=True)
         ]
     pair = Pair(*scenes)
@@ -72,7 +72,7 @@ def _scene(image: Any, name: str) -> Scene:
         return scene_from_name(_whole_path(image), read_tags(image))
     if isinstance(image, xr.DataArray):
         if "time" in image.coords and image.coords["time"].ndim == 0:
-            time = _time(image.coords["time"].values[()])
+            time = as_time(image.coords["time"].values[()])
             properties = {"date_source": "coordinate time", "time_of_day_known": True}
             return Scene(id=str(image.name or name), time=time, properties=properties)
         if image.name is not None:
@@ -103,8 +103,19 @@ def _whole_path(path: str | Path) -> str | Path:
     return path if "://" in str(path) else Path(path).absolute()
 
 
-def _time(when: Any) -> datetime:
-    """Read a time as UTC without a zone."""
+def as_time(when: When) -> datetime:
+    """Read a date or a time as UTC without a zone, as ogive keeps times.
+
+    Raises
+    ------
+    DateError
+        If it is none.
+
+    Examples
+    --------
+    >>> as_time("2016-07-18T22:43:11+02:00")
+    datetime.datetime(2016, 7, 18, 20, 43, 11)
+    """
     if isinstance(when, np.datetime64):
         when = when.astype("datetime64[us]").item()
     if isinstance(when, str):
