@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -447,3 +449,25 @@ def test_bad_requests_are_refused(clear):
     one, two = (clear.look(Pass(NOON + timedelta(days=d), "2A", WEST)) for d in (0, 5))
     with pytest.raises(DateError, match="swap"):
         clear.apparent_displacement(two, one, np.zeros(1), np.zeros(1))
+
+
+@pytest.mark.slow
+def test_large_scene_is_quick_and_small():
+    """A scene of 1000 x 1000 px: below five seconds on one core and below 1 GB, compiled."""
+    script = """
+import resource, time
+from datetime import datetime
+from ogive.simulation import ORBITS, Pass, SimulatedGlacier
+west = ORBITS["sentinel-2-west"]
+SimulatedGlacier.build((120, 120)).look(Pass(datetime(2020, 8, 1, 10), "2A", west))
+glacier = SimulatedGlacier.build((1000, 1000))
+start = time.process_time()
+glacier.look(Pass(datetime(2020, 8, 1, 10), "2A", west), cloud_cover=0.1)
+print(time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=300
+    )
+    seconds, gigabytes = map(float, done.stdout.split())
+    assert seconds < 5
+    assert gigabytes < 1

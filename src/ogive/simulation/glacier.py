@@ -519,14 +519,24 @@ class SimulatedGlacier:
         return self.scenery.trajectories.move(x, y, start, end)
 
     def _at(
-        self, values: FloatArray | Float32Array, x: FloatArray, y: FloatArray, *, order: int = 3
+        self,
+        values: FloatArray | Float32Array,
+        x: FloatArray,
+        y: FloatArray,
+        *,
+        order: int = 3,
+        prefilter: bool = True,
     ) -> FloatArray:
-        """Values of the terrain's grid between its cells."""
+        """Values of the terrain's grid between its cells; or of its spline's coefficients."""
         columns = (np.asarray(x) - self.terrain.x[0]) / self.terrain.step_m
         rows = (self.terrain.y[0] - np.asarray(y)) / self.terrain.step_m
         return np.asarray(
             ndimage.map_coordinates(
-                np.asarray(values, np.float64), [rows, columns], order=order, mode="mirror"
+                np.asarray(values, np.float64),
+                [rows, columns],
+                order=order,
+                mode="mirror",
+                prefilter=prefilter,
             )
         )
 
@@ -549,18 +559,25 @@ class SimulatedGlacier:
 
     def _sight(self, orbit: Orbit, height: FloatArray, x0: FloatArray, y0: FloatArray) -> Positions:
         """Where the line of sight to (x0, y0) on the DEM meets the true surface."""
+        shape = np.shape(x0)
         tangent, east, north = self._look(orbit, x0, y0)
-        mapped = self._at(self.dem_m, x0, y0)
-        x, y = x0, y0
+        mapped = np.atleast_1d(self._at(self.dem_m, x0, y0)).ravel()
+        tangent, x0, y0 = (np.atleast_1d(part).ravel() for part in (tangent, x0, y0))
+        surface = ndimage.spline_filter(np.asarray(height, np.float64), order=3, mode="mirror")
         length = np.zeros_like(mapped)
         # Contracts by the slope times the tangent: by a tenth on all but cliffs.
+        left = np.arange(mapped.size)
         for _ in range(MOST_ITERATIONS):
-            before = length
-            length = (mapped - self._at(height, x, y)) * tangent
-            x, y = x0 - length * east, y0 - length * north
-            if np.abs(length - before).max(initial=0.0) < SIGHT_TOLERANCE_M:
+            x, y = x0[left] - length[left] * east, y0[left] - length[left] * north
+            seen = self._at(surface, x, y, prefilter=False)
+            better = (mapped[left] - seen) * tangent[left]
+            moving = np.abs(better - length[left]) >= SIGHT_TOLERANCE_M
+            length[left] = better
+            left = left[moving]
+            if left.size == 0:
                 break
-        return Positions(x, y)
+        x, y = x0 - length * east, y0 - length * north
+        return Positions(x.reshape(shape), y.reshape(shape))
 
     def _backward(
         self, orbit: Orbit, years: float, misregistration: Displacement, factor: int

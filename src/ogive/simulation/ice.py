@@ -74,7 +74,7 @@ def ice_thickness(
     across = margin_position(terrain.ice)
     half_width = depth / np.maximum(1 - across, 0.15)
     centre = np.minimum(centre, 0.5 * np.maximum(half_width, 40.0))
-    sigma = 60.0 / terrain.step_m
+    sigma = 130.0 / terrain.step_m
     weight = ndimage.gaussian_filter(terrain.ice.astype(np.float64), sigma)
     centre = ndimage.gaussian_filter(np.where(terrain.ice, centre, 0.0), sigma) / np.maximum(
         weight, 1e-6

@@ -30,7 +30,7 @@ class Sensor:
     pixel_m
         Side of a pixel of the band that is matched.
     psf_sigma_px
-        Gaussian point spread; 0.55 px gives a transfer of 0.22 at Nyquist.
+        Gaussian point spread; 0.50 px gives a transfer of 0.29 at Nyquist.
     snr
         Signal over noise at ``snr_reflectance``; noise grows with the square root of the signal.
     scale, offset
@@ -91,7 +91,7 @@ SENTINEL_2 = Sensor(
     mission="sentinel-2",
     code="MSI",
     pixel_m=10.0,
-    psf_sigma_px=0.55,
+    psf_sigma_px=0.50,
     snr=170.0,
     snr_reflectance=0.3,
     scale=1e-4,
@@ -108,7 +108,7 @@ LANDSAT = Sensor(
     mission="landsat",
     code="C",
     pixel_m=15.0,
-    psf_sigma_px=0.50,
+    psf_sigma_px=0.45,
     snr=150.0,
     snr_reflectance=0.3,
     scale=2e-5,

@@ -107,8 +107,8 @@ class Scenery:
         height = terrain.elevation_m
         self._height = refined(height, factor)
         ice = np.clip(refined(self._margin_m, factor) / 30 + 0.5, 0, 1)
-        roughness = fractal_noise(shape, slope=2.4, longest=160.0, shortest=2.2, rng=rng)
-        self._height += 2.2 * roughness * (1 - ice)
+        roughness = fractal_noise(shape, slope=2.0, longest=160.0, shortest=2.2, rng=rng)
+        self._height += 1.7 * roughness * (1 - ice)
         self._rock = self._rock_albedo(shape, rng)
         self._snow_offset_m = self._snow_preference(shape, rng)
         self._textures: OrderedDict[int, IceTexture] = OrderedDict()
@@ -162,7 +162,7 @@ class Scenery:
         white = (
             self.materials.old_snow + (self.materials.snow - self.materials.old_snow) * freshness
         )
-        albedo += snow * (np.float32(white) * (1 + 0.022 * drift) - albedo)
+        albedo += snow * (np.float32(white) * (1 + 0.03 * drift) - albedo)
         surface = self.terrain.elevation_m + rise
         lit = refined(cast_shadow(surface, sun, step_m=self.terrain.step_m), factor)
         lit = np.clip(lit, 0, 1)
@@ -183,7 +183,7 @@ class Scenery:
         clean = made_of.ice - (made_of.ice - made_of.old_ice) * below
         cover = np.clip(stones, 0, 1)
         frozen = clean * (1 + bright) * (1 - cover) + made_of.debris * (1 + 2 * bright) * cover
-        frozen *= 1 - 0.11 * np.clip(-relief / 3, 0, 1.8)
+        frozen *= 1 - 0.08 * np.clip(-relief / 3, 0, 1.8)
         return np.asarray(self._rock + ice * (frozen - self._rock), np.float32)
 
     def _snow_line_m(self, years: float) -> float:
@@ -258,12 +258,12 @@ class Scenery:
 
     def _rock_albedo(self, shape: tuple[int, int], rng: np.random.Generator) -> Float32Array:
         """Bare ground: strata and scree, brighter where the ice has lately left it."""
-        fine = fractal_noise(shape, slope=1.7, longest=120.0, shortest=2.2, rng=rng)
+        fine = fractal_noise(shape, slope=1.3, longest=120.0, shortest=2.2, rng=rng)
         large = refined(
             fractal_noise(self.flow.ice.shape, slope=3.0, longest=90.0, rng=rng), self.factor
         )
         forefield = np.exp(-np.maximum(-refined(self._margin_m, self.factor), 0) / 60.0)
-        level = self.materials.rock * (1 + 0.24 * fine + 0.25 * large + 0.35 * forefield)
+        level = self.materials.rock * (1 + 0.22 * fine + 0.20 * large + 0.35 * forefield)
         return np.asarray(np.clip(level, 0.03, 0.6), np.float32)
 
     def _snow_preference(self, shape: tuple[int, int], rng: np.random.Generator) -> Float32Array:

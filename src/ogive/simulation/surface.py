@@ -15,7 +15,7 @@ __all__ = ["IceTexture", "Reflectance", "SurfaceChange", "generation_weights", "
 TILE = 768
 """Side of the periodic pieces of texture, in samples; each is used at random places."""
 ORIENTATIONS = 8
-CREVASSE_DEPTH_M = 2.4
+CREVASSE_DEPTH_M = 1.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +131,16 @@ def ice_texture(
     """
     shape = tuple(side * factor for side in history.crevassing.shape)
     relief = _crevasse_relief(history, shape, factor, fine_step_m, rng)
-    rough = _tiled(_fractal_tile(2.6, 120.0, rng), shape, rng)
+    rough = _tiled(_fractal_tile(2.2, 120.0, rng), shape, rng)
     relief += 0.35 * rough
     phase = 2 * np.pi * (years - history.icefall_age_yr)
     waves = refined(history.ogive_strength * np.cos(phase), factor)
     relief += 1.6 * waves
-    dirt = _tiled(_fractal_tile(1.9, 120.0, rng), shape, rng)
+    dirt = _tiled(_fractal_tile(1.4, 120.0, rng), shape, rng)
     bands = refined(np.clip(history.foliation, -3, 3), factor)
-    brightness = 0.065 * dirt + 0.10 * bands - 0.11 * waves
-    stones = refined(history.debris, factor) * (1.15 + 0.35 * dirt)
-    snow = _tiled(_fractal_tile(2.6, 250.0, rng), shape, rng)
+    brightness = 0.065 * dirt + 0.045 * bands - 0.12 * waves
+    stones = refined(history.debris, factor) * (0.75 + 0.3 * dirt)
+    snow = _tiled(_fractal_tile(1.9, 250.0, rng), shape, rng)
     return IceTexture(years, spline_layers(np.stack([relief, brightness, stones, snow])))
 
 
@@ -181,7 +181,9 @@ def _crevasse_relief(
     for number in range(ORIENTATIONS):
         angle = np.pi * number / ORIENTATIONS
         closeness = cosine * np.float32(np.cos(2 * angle)) + sine * np.float32(np.sin(2 * angle))
-        weight = np.maximum(closeness / length, 0) ** 10
+        weight = np.maximum(closeness / length, 0)
+        weight *= weight
+        weight *= weight * weight * weight * weight
         tile = _crevasse_tile(angle, fine_step_m, rng)
         summed += weight * _tiled(tile, density.shape, rng)
         total += weight**2

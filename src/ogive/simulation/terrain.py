@@ -151,7 +151,7 @@ def valley_terrain(
     rock = np.clip(ndimage.distance_transform_edt(~ice) * step / 80, 0, 1)
     elevation = ndimage.gaussian_filter(elevation, 25 / step)
     roughness = fractal_noise(shape, slope=3.0, longest=600 / step, rng=rng)
-    elevation = elevation + 14.0 * rock * roughness
+    elevation = elevation + 10.0 * rock * roughness
     return given_terrain(x, y, elevation, ice)
 
 
@@ -234,7 +234,7 @@ def _branches(x: FloatArray, y: FloatArray, extent: float, valley: Valley) -> li
             np.append(bottom + extent * side_y, trunk[1][joint]),
         )
         rest = side[2][-1] - side[2]
-        side_width = extent * 0.056 * np.sqrt(np.clip(side[2] / (0.1 * side[2][-1]), 0.05, 1))
+        side_width = extent * 0.066 * np.sqrt(np.clip(side[2] / (0.1 * side[2][-1]), 0.05, 1))
         climb = (2.6 * valley.slope) * np.maximum(rest - width[joint], 0)
         branches.append(_Branch(*side, side_width, floor[joint] + climb))
     return branches
