@@ -203,6 +203,7 @@ def test_real_dem_and_outlines_can_be_used(tmp_path, data_dir):
     assert 60 < south < 61
     assert -140 < west < -139
     glacier = read_simulated_glacier(tmp_path / "south")
+    assert glacier.place.latitude_deg == pytest.approx((south + item["bbox"][3]) / 2, abs=0.01)
     flow = glacier.flow
     assert flow.speed_m_yr[flow.ice].max() > 100
     # The ice flows down the real surface, where that is steep enough to have a direction.
@@ -210,6 +211,29 @@ def test_real_dem_and_outlines_can_be_used(tmp_path, data_dir):
     along = -(flow.vx_m_yr * right - flow.vy_m_yr * down)
     fast = flow.ice & (flow.speed_m_yr > 30)
     assert (along[fast] > 0).mean() > 0.9
+
+
+def test_southern_seasons_survive_the_way_through_the_archive(tmp_path, archive):
+    """A DEM south of the equator has its summer in January, also when the glacier is read again."""
+    with rasterio.open(archive / "dem_true.tif") as file:
+        values, profile = file.read(1), {**file.profile, "driver": "GTiff", "crs": "EPSG:32718"}
+    with rasterio.open(tmp_path / "dem.tif", "w", **profile) as file:
+        file.write(values, 1)
+    outlines = gpd.read_file(archive / "outlines.gpkg").set_crs(32718, allow_override=True)
+    outlines.to_file(tmp_path / "outlines.gpkg")
+    simulate_archive(
+        tmp_path / "south",
+        settings=replace(SMALL, scene_count=1, orbits=("sentinel-2-west",)),
+        dem=tmp_path / "dem.tif",
+        outlines=tmp_path / "outlines.gpkg",
+    )
+    glacier = read_simulated_glacier(tmp_path / "south")
+    assert glacier.place.latitude_deg < 0
+    assert glacier.change.highest_day < 60
+    (item,) = items_of(tmp_path / "south")
+    # At midday in June the southern sun stands in the north.
+    azimuth = item["properties"]["view:sun_azimuth"]
+    assert min(azimuth, 360 - azimuth) < 60
 
 
 def test_outlines_elsewhere_are_refused(tmp_path, archive, data_dir):

@@ -228,8 +228,10 @@ def read_simulated_glacier(folder: str | Path) -> SimulatedGlacier:
             elevation_m=truth["elevation_wide"].to_numpy(),
             ice=truth["ice_wide"].to_numpy() > 0,
         )
-    place = Place(record["latitude_deg"], record["longitude_deg"])
-    return _glacier(settings, terrain, place)
+    # Where a DEM was given its place, not the settings', decided on the seasons.
+    latitude, longitude = record["latitude_deg"], record["longitude_deg"]
+    settings = replace(settings, latitude_deg=latitude, longitude_deg=longitude)
+    return _glacier(settings, terrain, Place(latitude, longitude))
 
 
 # ---- the glacier ---------------------------------------------------------------------------------
