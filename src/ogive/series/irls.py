@@ -289,11 +289,13 @@ def _assemble(
 
 
 @njit(nogil=True, cache=True)
-def _residuals(links: Combinations, total: int, rows: _Rows, solution: F8, c: int) -> None:
-    for r in range(total):
-        rows.residual[c, r] = rows.value[c, r] - (
-            solution[c, links.end[r]] - solution[c, links.start[r]]
-        )
+def _residuals(
+    links: Combinations, total: int, rows: _Rows, solution: F8, c0: int, c1: int
+) -> None:
+    for c in range(c0, c1):
+        value, residual, position = rows.value[c], rows.residual[c], solution[c]
+        for r in range(total):
+            residual[r] = value[r] - (position[links.end[r]] - position[links.start[r]])
 
 
 @njit(nogil=True, cache=True)
@@ -314,8 +316,8 @@ def _solve(
             solution[c, k] = nodes.expected[c, k]
     for _ in range(1 if strength > 0.0 else 6):
         right[:] = 0.0
+        _residuals(links, total, rows, solution, c0, c1)
         for c in range(c0, c1):
-            _residuals(links, total, rows, solution, c)
             for k in range(_interleaved(total)):
                 r = _interleave(k, total)
                 if r >= total:
@@ -416,7 +418,7 @@ def _reweight(rows: _Rows, total: int, c0: int, c1: int, options: Options, scale
         rows.weight[r] = factor * factor if options.literal else rows.prior[r] * factor
         weights += factor
         slopes += factor - share * u * inside
-    return weights / max(slopes, 0.5 * weights) if weights > 0.0 else 1.0
+    return float(weights / max(slopes, 0.5 * weights)) if weights > 0.0 else 1.0
 
 
 @njit(nogil=True, cache=True)
@@ -440,7 +442,7 @@ def _step(
         for k in range(solution.size):
             solution[k] = before[k] + stretch * (solution[k] - before[k])
             before[k] = solution[k]
-        _residuals(links, total, rows, nodes.solution, c)
+    _residuals(links, total, rows, nodes.solution, c0, c1)
 
 
 @njit(nogil=True, cache=True, fastmath=_VECTOR)
@@ -766,10 +768,10 @@ def _errors(
         _assemble(plan, nodes, links, total, rows, strength + step * pull, envelope, length)
         _add_noise(plan, nodes, links, total, rows, obs_variance, step, envelope)
     else:
-        # Every row is an observation: W Σ W is diagonal, and N + s M has N's own form.
+        # Every row is an observation, of variance 1 / W0: N + s M has N's own form.
         for r in range(total):
             w = rows.weight[r]
-            rows.weight[r] = w + step * w * w * obs_variance[links.member[r, 0]]
+            rows.weight[r] = w + step * w * w / rows.prior[r]
         _assemble(plan, nodes, links, total, rows, strength + step * pull, envelope, length)
     if not _factorise(nodes, size, envelope):
         return
@@ -862,7 +864,8 @@ def invert_range(
     # The first system is the same for all pixels without gaps that share their errors.
     shared = np.zeros(1)
     shared_leverage = np.zeros(n)
-    shared_is_ready = False
+    shared_is_ready, whole_is_current = False, False
+    length, half_width = 0, 0
     may_share = sigma.shape[0] == 1 and not options.literal
     for pixel in range(begin, stop):
         errors = sigma[0 if sigma.shape[0] == 1 else pixel]
@@ -881,21 +884,23 @@ def invert_range(
             used_links = whole
         if total == 0:
             continue
-        length, half_width = _shape_envelope(plan, used_links, total, nodes)
-        if length > envelope.size:
-            envelope = np.zeros(length)
-        if half_width * 2 + 1 > band.shape[1]:
-            band = np.zeros((size, 2 * half_width + 1))
+        if not (may_share and not gaps and whole_is_current):
+            length, half_width = _shape_envelope(plan, used_links, total, nodes)
+            if length > envelope.size:
+                envelope = np.zeros(length)
+            if half_width * 2 + 1 > band.shape[1]:
+                band = np.zeros((size, 2 * half_width + 1))
+            for c in range(2):
+                typical[c] = _typical_variance(variance[c], valid, rows.scratch)
+        whole_is_current = not gaps
         width = (band.shape[1] - 1) // 2
-        for c in range(2):
-            typical[c] = _typical_variance(variance[c], valid, rows.scratch)
         result.status[pixel] = CONVERGED
         for part in range(2 if options.literal else 1):
             c0, c1 = (part, part + 1) if options.literal else (0, 2)
-            for y in range(n):
-                obs_variance[y] = 0.0
+            if plan.combine:
+                obs_variance[:] = 0.0
                 for c in range(c0, c1):
-                    obs_variance[y] += variance[c, y] / (typical[c] * (c1 - c0))
+                    obs_variance += variance[c] / (typical[c] * (c1 - c0))
             _fill_rows(
                 rows, used_links, total, displacement, variance, typical, c0, c1, options.literal
             )
