@@ -449,3 +449,13 @@ def test_yahtse_glacier(data_dir: Path):
     assert found.attrs["measured_share"] > 0.88
     terminus = found.v.sel(x=slice(478_500, 480_500), y=slice(6_670_500, 6_667_500))
     assert float(terminus.quantile(0.75)) > 10 * DAYS_PER_YEAR
+
+
+def test_bands_of_a_prior_are_taken_by_their_names(tmp_path):
+    """vy comes first in this file, which its descriptions say."""
+    path = write(tmp_path / "prior.tif", np.stack([np.full((9, 9), v, "f4") for v in (2, 1)]))
+    with rasterio.open(path, "r+") as file:
+        file.descriptions = ("vy", "vx")
+    prior = read_prior(path)
+    assert float(prior.vx[0, 0]) == 1
+    assert float(prior.vy[0, 0]) == 2

@@ -304,13 +304,16 @@ def _draw_arrows(axes: Axes, velocity: xr.Dataset, units: str) -> None:
         width=0.0028,
         minshaft=1.6,
     )
+    # Under the map, or inside it where the axis has numbers below.
+    georeferenced = _is_georeferenced(velocity["v"])
     axes.annotate(
         f"longest arrows: {float(f'{fastest:.2g}'):g} {units}; length as the root of speed",
-        (0.5, -0.015),
+        (0.5, -0.015 if georeferenced else 0.985),
         xycoords="axes fraction",
         ha="center",
         va="top",
         fontsize=8,
+        bbox=None if georeferenced else {"facecolor": "white", "alpha": 0.75, "linewidth": 0},
     )
 
 
