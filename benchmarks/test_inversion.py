@@ -21,7 +21,7 @@ from ogive.series.invert import invert
 from ogive.store.cube import write_cube
 from ogive.store.readers import open_cube
 
-SIDE = 16
+SIDE = 32
 
 
 def irregular(rng, observations: int, dates: int, years: float):

@@ -355,7 +355,7 @@ def _robust_scale(rows: _Rows, total: int, c: int) -> float:
             count += 1
     if count < 3 or freedom < 1.0:
         return -1.0
-    return max(_MAD_TO_SIGMA * np.sqrt(_median(rows.scratch, count)), _SMALLEST_SCALE_M)
+    return max(_MAD_TO_SIGMA * float(np.sqrt(_median(rows.scratch, count))), _SMALLEST_SCALE_M)
 
 
 @njit(nogil=True, cache=True)
