@@ -296,6 +296,8 @@ def normalised_residual(
     offsets: Sequence[Offset],
     min_neighbours: int,
     threads: int = 1,
+    *,
+    spread_weight: float = 1.0,
 ) -> Floats:
     """Distance from the neighbours' median over their own median distance from it.
 
@@ -311,12 +313,15 @@ def normalised_residual(
         With fewer, the point is not judged.
     threads
         Rows are shared out; the result is the same for any number.
+    spread_weight
+        Factor on the neighbours' spread; with 0 the distance is in units of ``noise`` alone.
 
     Returns
     -------
     numpy.ndarray of float32
         (y, x); NaN where a point has no value or is not judged.
     """
+    weight = np.float32(spread_weight)
     places = _array(offsets)
     half = int(np.abs(places).max())
     padded = _padded(values, half)
@@ -324,7 +329,9 @@ def normalised_residual(
     result = np.empty(values.shape, dtype=np.float32)
 
     def work(start: int, stop: int) -> None:
-        _residual_rows(padded, noise, half, places, network, min_neighbours, start, stop, result)
+        _residual_rows(
+            padded, noise, weight, half, places, network, min_neighbours, start, stop, result
+        )
 
     _by_rows(values.shape[0], threads, work)
     return result
@@ -375,6 +382,7 @@ def _medians(sorted_rows: Floats, count: Counts, medians: Floats) -> None:
 def _residual_rows(
     padded: Floats,
     noise: Floats,
+    spread_weight: np.float32,
     half: int,
     places: npt.NDArray[np.int64],
     network: npt.NDArray[np.int64],
@@ -412,7 +420,8 @@ def _residual_rows(
             _medians(block, count, spread)
             here = padded[y + half, first + half : first + half + columns]
             for x in range(columns):
-                away = abs(here[x] - middle[x]) / (spread[x] + noise[y, first + x])
+                scale = spread_weight * spread[x] + noise[y, first + x]
+                away = abs(here[x] - middle[x]) / scale
                 result[y, first + x] = away if count[x] >= min_neighbours else np.nan
 
 

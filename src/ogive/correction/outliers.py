@@ -28,6 +28,7 @@ from ogive.correction.neighbourhood import (
     normalised_residual,
     square,
 )
+from ogive.correction.noise_tail import reject_noise_tail
 from ogive.model import DAYS_PER_YEAR, Flag, InputError, flag_attributes
 
 __all__ = [
@@ -527,10 +528,11 @@ def remove_outliers(
     """Reject what the neighbourhood does not bear out: the default combination.
 
     First `reject_by_agreement`, then `reject_by_normalised_median`, then `reject_small_clusters`,
-    all with their defaults. What they lose of the good points on ice and keep of the false ones,
-    beside the 9 x 9 median rule (means of ten simulated fields of 200 x 200 points, step 5 px,
-    window 16 px; 5 % isolated and 2 % clustered false matches over +-16 px, 10 % decorrelated where
-    matches scatter over +-2.5 px; the narrow glaciers move by 10 px):
+    and where the points have errors of their own `reject_noise_tail`, all with their defaults.
+    What they lose of the good points on ice and keep of the false ones, beside the 9 x 9 median
+    rule (means of ten simulated fields of 200 x 200 points, step 5 px, window 16 px; 5 % isolated
+    and 2 % clustered false matches over +-16 px, 10 % decorrelated where matches scatter over
+    +-2.5 px; the narrow glaciers move by 10 px):
 
     ===========================  ========  ==========  ================  ==================
     field                        ice lost  false kept  median: ice lost  median: false kept
@@ -570,7 +572,10 @@ def remove_outliers(
     noise = match_noise_px(displacement) if noise_px is None else noise_px
     kept = reject_by_agreement(displacement, noise_px=noise, threads=threads)
     kept = reject_by_normalised_median(kept, noise_px=noise, threads=threads)
-    return reject_small_clusters(kept, noise_px=noise)
+    kept = reject_small_clusters(kept, noise_px=noise)
+    if {"dx_var", "dy_var"} <= set(kept.data_vars):
+        kept = reject_noise_tail(kept, threads=threads)
+    return kept
 
 
 # ---- limits --------------------------------------------------------------------------------------

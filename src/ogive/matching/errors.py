@@ -89,24 +89,35 @@ def _signal(
 
 
 def chance_correlation(
-    frequency: NDArray[np.float64], power: NDArray[np.float64], window_px: int
+    frequency: NDArray[np.float64], power: NDArray[np.float64], window_px: int, *, sigmas: float
 ) -> float:
-    """Standard deviation of the correlation of two windows that have nothing to do with each other.
+    r"""Correlation that two windows which have nothing to do with each other seldom reach.
 
-    Pixels of a smooth feature are not independent: the effective number of pixels is the squared
-    mean of the spectrum over the mean of its square, times the number there are.
+    Pixels of a smooth feature are not independent: the effective number of pixels is
+    :math:`n = N \langle G\rangle^2 / \langle G^2\rangle`. Fisher's transform
+    :math:`\operatorname{artanh} \rho` is then normal with the standard deviation
+    :math:`1 / \sqrt{n - 3}`.
+
+    Parameters
+    ----------
+    frequency, power
+        Radial spectrum of the features.
+    window_px
+        Size of the windows.
+    sigmas
+        How many standard deviations above zero.
 
     Examples
     --------
     >>> f = np.arange(46) / 64
-    >>> round(chance_correlation(f, np.ones(46), 16), 4)
-    0.0625
+    >>> round(chance_correlation(f, np.ones(46), 16, sigmas=2.0), 3)
+    0.125
     """
     total = _on_plane(frequency, power)
     if not total.any():
         return 0.0
     effective = window_px**2 * total.mean() ** 2 / (total**2).mean()
-    return float(min(1.0, effective**-0.5))
+    return float(np.tanh(sigmas / np.sqrt(max(effective - 3.0, 1.0))))
 
 
 def unresolved_deformation(
@@ -148,11 +159,12 @@ def unresolved_deformation(
     known = np.isfinite(ratio)
     if not known.any():
         return np.zeros(displacement.shape, np.float32)
-    # The median of a squared standard normal number is 0.455.
-    noise = float(np.median(ratio[known])) / 0.455
+    # A quarter of squared standard normal numbers are below 0.1015: the calm quarter of the field
+    # tells what noise alone gives.
+    noise = float(np.quantile(ratio[known], 0.25)) / 0.1015
     excess = np.where(known, squared - noise * variance, 0.0)
-    # Averaged over a window, noise leaves little behind when negative values are cut.
-    side = 2 * reach + 1
+    # Averaged over neighbours, noise leaves little behind when negative values are cut.
+    side = reach + 1
     share = ndimage.uniform_filter(known.astype(np.float64), side, mode="constant")
     mean = ndimage.uniform_filter(excess, side, mode="constant") / np.maximum(share, 1e-9)
     return np.where(known, np.maximum(mean, 0.0), 0.0).astype(np.float32)

@@ -216,8 +216,10 @@ def orientation(
     """
     gradient = sobel(image, valid, threads=threads)
     length = np.sqrt(gradient[0] ** 2 + gradient[1] ** 2)
+    # On even ground single precision leaves gradients of rounding, which point anywhere.
+    least = 1e-5 * float(length.max(initial=0.0))
     unit = np.zeros_like(gradient)
-    np.divide(gradient, length, out=unit, where=length > 0)
+    np.divide(gradient, length, out=unit, where=length > least)
     return unit
 
 

@@ -24,6 +24,7 @@ from .errors import (
     unresolved_deformation,
 )
 from .features import FEATURES, fill_invalid, highpass
+from .interpolation import InterpolationBias, bias_left, interpolation_bias
 from .kernels import (
     BoolArray,
     Float32Array,
@@ -38,7 +39,7 @@ from .measure import RESULTS, SUBPIXEL, coarse_rows, measure_rows
 from .oversampling import oversampled_peaks
 from .prediction import Prediction, coarse_nodes, neighbours_agree, predict
 from .search import Search
-from .spectra import PairSpectra, apply_filter, filter_taps, measure_spectra
+from .spectra import PairSpectra, apply_filter, filter_taps, measure_spectra, power_spectrum
 
 __all__ = ["Field", "Points", "measure_field"]
 
@@ -46,11 +47,11 @@ logger = logging.getLogger("ogive.matching")
 
 COARSE_WINDOW_PX = 16
 LEAST_SPACING_PX, MOST_SPACING_PX = 25, 30
-CHANCE_SIGMAS = 2.6
+CHANCE_SIGMAS = 2.8
 """A peak this many standard deviations of unrelated windows' correlation is above chance: among the
-25 candidates of the small search, the best of unrelated windows gets there in 3 cases of 100."""
+25 candidates of the small search, the best of unrelated windows gets there in 2 cases of 100."""
 DOUBTFUL_SIGMAS = 4.0
-MASK_MARGIN_PX = 2
+MASK_MARGIN_PX = 1
 FLAT = 1e-10
 """A window is flat when its variance is below this share of the image's own."""
 ERROR_WINDOWS = 200
@@ -254,6 +255,13 @@ def _adaptive_features(
     return stacks[0], stacks[1]
 
 
+def _gap_tables(images: _Images) -> tuple[NDArray[np.int32], NDArray[np.int32]] | None:
+    """Summed-area tables of what is invalid in each image."""
+    if images.valid_earlier is None or images.valid_later is None:
+        return None
+    return summed_area(~images.valid_earlier), summed_area(~images.valid_later)
+
+
 def _aligned_spectra(
     first: Float32Array,
     second: Float32Array,
@@ -265,9 +273,7 @@ def _aligned_spectra(
 ) -> PairSpectra | None:
     """Spectra of two stacks from the windows round the coarse nodes that are kept."""
     x, y = np.meshgrid(points.centre_x[coarse.columns], points.centre_y[coarse.rows])
-    usable = None
-    if images.valid_earlier is not None and images.valid_later is not None:
-        usable = (summed_area(~images.valid_earlier), summed_area(~images.valid_later))
+    usable = _gap_tables(images)
     kept = coarse.kept
     return measure_spectra(
         first, second, x[kept], y[kept], coarse.u[kept], coarse.v[kept], usable=usable,
@@ -321,6 +327,7 @@ def _measure(
     subpixel: str,
     least_valid: float,
     chance: float,
+    doubtful: float,
     threads: int,
 ) -> tuple[Float32Array, Float32Array, NDArray[np.uint8]]:
     """Measure every point round its prediction: result planes, deformation, flags."""
@@ -331,7 +338,7 @@ def _measure(
         measure_rows, points.y.size, threads, stacks.earlier, stacks.later, stacks.earlier_spline,
         stacks.later_spline, stacks.masks, stacks.norms, points.y, points.x, points.window_px,
         prediction.planes, prediction.row, prediction.column, fine_radius_px, 3,
-        SUBPIXEL[subpixel], stacks.least, least_valid, chance * DOUBTFUL_SIGMAS / CHANCE_SIGMAS,
+        SUBPIXEL[subpixel], stacks.least, least_valid, doubtful,
         chance, out, deformation, flag,
     )  # fmt: skip
     return out, deformation, flag
@@ -474,14 +481,24 @@ def measure_field(
     stacks = _Stacks.of(
         first, second, _kernel_masks(masks.valid_earlier, masks.valid_later), window_px, threads
     )
-    sigma = 0.0
-    if power is not None and spectra is not None:
-        sigma = chance_correlation(spectra.frequency, power, window_px)
+    if spectra is None or power is None:
+        power_only = power_spectrum(first, second, usable=_gap_tables(masks), threads=threads)
+        known = None if power_only is None else (power_only, power_only.power)
+    else:
+        known = spectra, power
+    chance, doubtful = 0.0, 0.0
+    if known is not None and least_sigmas > 0:
+        frequency, level = known[0].frequency, known[1]
+        chance, doubtful = (
+            chance_correlation(frequency, level, window_px, sigmas=sigmas)
+            for sigmas in (least_sigmas, max(DOUBTFUL_SIGMAS, least_sigmas))
+        )
     options: dict[str, Any] = {
         "fine_radius_px": search.fine_radius_px,
         "subpixel": "none" if subpixel == "fourier" else subpixel,
         "least_valid": least_valid,
-        "chance": min(least_sigmas * sigma, 0.95),
+        "chance": chance,
+        "doubtful": doubtful,
         "threads": threads,
     }
     if search.strategy == "full":
@@ -497,13 +514,18 @@ def measure_field(
     planes = dict(zip(RESULTS, out, strict=True))
     measured = flag == Flag.MEASURED
     noise = 1.0
-    if power is not None and spectra is not None and measured.any():
+    if known is not None and measured.any():
         noise = noise_factor(
-            spectra.frequency, power, spectra.coherence,
+            known[0].frequency,
+            known[1],
+            known[0].coherence,
             float(np.median(planes["correlation"][measured])),
-        )  # fmt: skip
+        )
+    if known is not None and subpixel in ("translation", "affine"):
+        bias = interpolation_bias(known[0].frequency, known[1], known[0].coherence)
+        _remove_bias(planes, points, bias)
     notes = _variances(planes, points, noise)
-    notes["chance_correlation"] = float(options["chance"])
+    notes["chance_correlation"] = chance
     if forward_backward_px is not None:
         distance = _backward_distance(stacks, points, out[:2], flag, **options)
         planes["forward_backward_distance"] = distance
@@ -511,6 +533,18 @@ def measure_field(
     for plane in ("u", "v", "u_var", "v_var", "uv_cov"):
         planes[plane][flag != Flag.MEASURED] = np.nan
     return Field(points, planes, flag, spectra, float(coarse.kept.mean()), name, notes)
+
+
+def _remove_bias(planes: dict[str, Float32Array], points: Points, bias: InterpolationBias) -> None:
+    """Take the sampler's bias off both components, in place."""
+    u, v = planes["u"], planes["v"]
+    for name, own, other in (("u", u, v), ("v", v, u)):
+        gradients = [np.zeros(own.shape), np.zeros(own.shape)]
+        for axis in (0, 1):
+            if own.shape[axis] > 1:
+                gradients[axis] = np.nan_to_num(np.gradient(own, points.step_px, axis=axis))
+        left = bias_left(gradients[1], gradients[0], points.window_px)
+        planes[name] = own - bias.of(own, other, left)
 
 
 def _oversample(

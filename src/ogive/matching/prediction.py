@@ -150,9 +150,12 @@ def displacement_gradient(
 
 
 def _node_noise(values: NDArray[np.float64]) -> float:
-    """Standard deviation of single nodes, from their differences to the median of nine."""
+    """Standard deviation of single nodes, from their differences to the median of nine.
+
+    The node itself is among the nine: for normal noise the differences are 0.86 times as wide.
+    """
     residual = np.abs(values - ndimage.median_filter(values, 3, mode="nearest"))
-    return float(1.4826 * np.median(residual))
+    return float(1.4826 * np.median(residual)) / 0.86
 
 
 def predict(

@@ -17,15 +17,16 @@ do not.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from .interpolation import spline_fidelity
 from .kernels import Float32Array
 
-__all__ = ["PairSpectra", "apply_filter", "filter_taps", "measure_spectra"]
+__all__ = ["PairSpectra", "apply_filter", "filter_taps", "measure_spectra", "power_spectrum"]
 
 WINDOW_PX = 64
 MOST_WINDOWS = 800
@@ -67,7 +68,8 @@ class PairSpectra:
     @property
     def response(self) -> NDArray[np.float64]:
         """The filter of greatest likelihood at each frequency, scaled to a maximum of one."""
-        coherence = np.minimum(self.coherence, MOST_COHERENT)
+        # What the sampler garbles is noise to the match, however coherent the images are.
+        coherence = np.minimum(self.coherence * spline_fidelity(self.frequency), MOST_COHERENT)
         with np.errstate(divide="ignore", invalid="ignore"):
             response = np.sqrt(coherence / ((1.0 - coherence) * self.power))
         response[~np.isfinite(response)] = 0.0
@@ -120,7 +122,7 @@ def measure_spectra(
         ``None`` when fewer than 12 windows lie inside both images.
     """
     channels, height, width = earlier.shape
-    size = min(WINDOW_PX, 2 ** int(np.log2(max(min(height, width) / 3, 8))))
+    size = _window_size(height, width)
     x1 = np.rint(x - size / 2).astype(np.int64)
     y1 = np.rint(y - size / 2).astype(np.int64)
     shift_x, shift_y = np.rint(u).astype(np.int64), np.rint(v).astype(np.int64)
@@ -180,6 +182,38 @@ def measure_spectra(
         coherence=np.clip(np.nan_to_num(coherence), 0.0, 1.0),
         windows=int(chosen.size),
     )
+
+
+def power_spectrum(
+    earlier: Float32Array,
+    later: Float32Array,
+    *,
+    usable: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
+    threads: int = 1,
+) -> PairSpectra | None:
+    """Auto-spectra from windows all over both images, where nothing is known of their motion.
+
+    The coherence is set to one half everywhere: it carries no information.
+    """
+    height, width = earlier.shape[1:]
+    size = _window_size(height, width)
+    every = max(size // 2, int(np.sqrt(height * width / MOST_WINDOWS)))
+    y, x = np.meshgrid(
+        np.arange(size / 2, height - size / 2 + 1, every),
+        np.arange(size / 2, width - size / 2 + 1, every),
+        indexing="ij",
+    )
+    still = np.zeros(x.size)
+    found = measure_spectra(
+        earlier, later, x.ravel(), y.ravel(), still, still, usable=usable, threads=threads
+    )
+    return None if found is None else replace(found, coherence=np.full(found.power.shape, 0.5))
+
+
+def _window_size(height: int, width: int) -> int:
+    """Side of the spectral windows: 64 pixels, or a power of two that fits the image thrice."""
+    fitting = int(np.log2(max(min(height, width) / 3, 8)))
+    return min(WINDOW_PX, int(2**fitting))
 
 
 def filter_taps(frequency: NDArray[np.float64], response: NDArray[np.float64]) -> Float32Array:

@@ -1,0 +1,146 @@
+"""Real pairs: Yahtse Glacier, Perito Moreno, and a pair displaced as a whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import fft
+
+import ogive
+from ogive.evaluation.motion import closure
+
+rasterio = pytest.importorskip("rasterio")
+
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+YAHTSE = "LC8063018{}LGN00_B8_yahtse.TIF"
+STABLE_FROM_COLUMN = 1100
+BEST = 0.82
+
+
+def read(path):
+    with rasterio.open(path) as source:
+        return source.read()
+
+
+@pytest.fixture(scope="module")
+def yahtse(data_dir):
+    folder = data_dir / "yahtse_l8_pair"
+    return [read(folder / YAHTSE.format(day))[0] for day in ("2016200", "2016216")]
+
+
+def nmad(values):
+    return 1.4826 * np.median(np.abs(values - np.median(values)))
+
+
+def moved(image, shift):
+    """Shift by a fraction of a pixel in the Fourier domain, the border mirrored."""
+    padded = np.pad(image.astype(float), 64, mode="reflect")
+    phase = np.exp(
+        -2j
+        * np.pi
+        * shift
+        * (fft.fftfreq(padded.shape[0])[:, None] + fft.rfftfreq(padded.shape[1])[None, :])
+    )
+    return fft.irfft2(fft.rfft2(padded) * phase, s=padded.shape)[64:-64, 64:-64]
+
+
+def stable_spread(result):
+    stable = np.broadcast_to(result.x.values > STABLE_FROM_COLUMN, result.dx.shape)
+    measured = np.isfinite(result.dx.values)
+    correlation = np.where(measured, result.correlation.values, -1)
+    best = stable & measured & (correlation >= np.quantile(correlation[stable], 1 - BEST))
+    return (nmad(result.dx.values[best]) + nmad(result.dy.values[best])) / 2
+
+
+@pytest.mark.parametrize(("window", "spread_px"), [(16, 0.126), (32, 0.088)])
+def test_stable_ground_round_yahtse(yahtse, window, spread_px):
+    """Peak locking flatters at whole pixels: the mean over three imposed shifts is judged."""
+    spreads = []
+    for shift in (0.0, 0.25, 0.5):
+        later = yahtse[1] if shift == 0 else moved(yahtse[1], shift)
+        result = ogive.match(yahtse[0].astype(float), later, window=window, step=8, search=32)
+        spreads.append(stable_spread(result))
+        if shift == 0:
+            assert float((result.flag == 0).mean()) >= 0.88
+    assert np.mean(spreads) <= spread_px
+
+
+def test_yahtse_flows_fast_at_its_front(yahtse):
+    result = ogive.match(*yahtse, window=32, step=8, search=32)
+    speed_m_d = np.hypot(result.dx, result.dy) * 15 / 16
+    trunk = speed_m_d.sel(x=slice(850, 1050), y=slice(450, 640))
+    assert float(trunk.max()) > 10.0
+    rock = speed_m_d.sel(x=slice(1250, 1500), y=slice(300, 600))
+    assert float(rock.median()) < 0.5
+
+
+def test_yahtse_against_an_independent_correlator(data_dir, yahtse):
+    """The other correlator's offsets are metres (14.7 per pixel on fast ice), east reversed."""
+    folder = data_dir / "yahtse_l8_pair"
+    east, north = (
+        read(folder / f"2016200_2016216_r32x32_s32x32_{axis}xyz.tif")[0].astype(float)
+        for axis in ("east", "north")
+    )
+    known = (east > -30000) & (north > -30000)
+    result = ogive.match(*yahtse, window=32, step=8, search=32)
+    row, column = np.nonzero(known)
+    # Its windows of 32 px start 32 px inside the image and stand 8 px apart.
+    j = np.clip((8 * column + 47.5 - result.x.values[0]) // 8, 0, result.sizes["x"] - 1).astype(int)
+    i = np.clip((8 * row + 47.5 - result.y.values[0]) // 8, 0, result.sizes["y"] - 1).astype(int)
+    theirs_x, theirs_y = -east[row, column], -north[row, column]
+    ours_x, ours_y = result.dx.values[i, j], result.dy.values[i, j]
+    still = np.isfinite(ours_x) & (8 * j > STABLE_FROM_COLUMN)
+    theirs_x, theirs_y = (
+        theirs_x - np.median(theirs_x[still]),
+        theirs_y - np.median(theirs_y[still]),
+    )
+    ours_x, ours_y = ours_x - np.median(ours_x[still]), ours_y - np.median(ours_y[still])
+    length = np.hypot(ours_x, ours_y)
+    fast = np.isfinite(length) & (length * 15 / 16 > 1)
+    faster = np.isfinite(length) & (length > 5)
+    scale = np.median(np.hypot(theirs_x, theirs_y)[faster] / length[faster])
+    apart = np.hypot(theirs_x / scale - ours_x, theirs_y / scale - ours_y)[fast]
+    assert (apart < 1.5).mean() >= 0.83
+
+
+def test_pair_displaced_as_a_whole(data_dir):
+    folder = data_dir / "arosics_s2_pair"
+    earlier = read(folder / "ref_S2A_20160608T153121_T33UUU_sub.jp2")[0]
+    later = read(folder / "tgt_S2A_20160529T153631_T33UUU_sub.jp2")[0]
+    # The second image begins 544 columns to the right and 449 rows above the first one.
+    left, up = (335440 - 330000) // 10, (5866490 - 5862000) // 10
+    rows = min(earlier.shape[0], later.shape[0] - up)
+    columns = min(earlier.shape[1] - left, later.shape[1])
+    result = ogive.match(
+        earlier[:rows, left : left + columns], later[up : up + rows, :columns],
+        window=32, step=32, search=8,
+    )  # fmt: skip
+    assert float(result.dx.median()) == pytest.approx(0.68, abs=0.02)
+    assert float(result.dy.median()) == pytest.approx(-1.89, abs=0.02)
+
+
+def perito_moreno(data_dir, date):
+    return read(data_dir / "perito_moreno_s2_series" / f"{date}.jpg").astype("f4").mean(axis=0)
+
+
+def test_perito_moreno_flows_and_closes(data_dir):
+    first, second, third = (
+        perito_moreno(data_dir, date) for date in ("20200121", "20200131", "20200210")
+    )
+    options = {"window": 32, "step": 16, "search": 12}
+    d12 = ogive.match(first, second, forward_backward=1.0, **options)
+    d23 = ogive.match(second, third, **options)
+    d13 = ogive.match(first, third, **options)
+    mask = read(data_dir / "perito_moreno_s2_series" / "mask.jpg")[0] > 128
+    on_ice = mask[
+        np.rint(d12.y.values).astype(int)[:, None], np.rint(d12.x.values).astype(int)[None, :]
+    ]
+    speed_px_d = np.hypot(d12.dx - d12.dx.median(), d12.dy - d12.dy.median()).values / 10
+    inside = on_ice & np.isfinite(speed_px_d)
+    if inside.mean() < 0.05:
+        inside = ~on_ice & np.isfinite(speed_px_d)
+    assert 0.05 < np.median(speed_px_d[inside]) < 0.4
+    residual = closure(d12, d23, d13)
+    length = np.hypot(residual.dx, residual.dy)
+    # Three errors of a tenth of a pixel, and change of the surface.
+    assert float(length.median()) < 0.5
