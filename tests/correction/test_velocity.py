@@ -109,7 +109,8 @@ def test_the_calibration_adds_its_own_error_and_its_attributes(make_displacement
     calibrated = calibrate(displacement, np.ones((40, 40), bool))
     velocity = to_velocity(calibrated, days=73.05)  # a fifth of a year
     for component, source in (("vx", "dx"), ("vy", "dy")):
-        from_match, from_shift = 1.0, float(calibrated[f"shift_{source}_var"])
+        from_match = 1.0 + calibrated[source].attrs["excess_error"] ** 2
+        from_shift = float(calibrated[f"shift_{source}_var"])
         np.testing.assert_allclose(
             velocity[f"{component}_error"], 5 * np.sqrt(from_match + from_shift), rtol=1e-6
         )

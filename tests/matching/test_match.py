@@ -310,7 +310,7 @@ def test_windows_of_all_sizes(pair, window):
     result = ogive.match(pair.earlier, pair.later, window=window, step=16, search=8)
     truth = truth_at(pair, result)
     error = np.hypot(result.dx - truth.dx, result.dy - truth.dy)
-    assert float((result.flag == 0)[1:-1, 1:-1].mean()) > (0.5 if window < 16 else 0.8)
+    assert float((result.flag == 0)[1:-1, 1:-1].mean()) > (0.4 if window < 16 else 0.8)
     # Small windows know less; large ones hold both margin and trunk of this narrow glacier, whose
     # motion is a mean over all of them.
     assert float(error.median()) < (0.3 if window < 16 else 0.12 if window < 40 else 1.0)

@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ogive.correction.excess import excess_variance
 from ogive.correction.field import Basis, Field
 from ogive.correction.grid import on_grid
 from ogive.correction.robust import nmad
@@ -63,6 +64,7 @@ def calibrate(
     track_azimuth_deg: float | None = None,
     stripe_intervals: int = 6,
     weighted: bool = True,
+    widen_errors: bool = True,
     slowest_fraction: float | None = None,
     min_count: int = 50,
     min_area: float | None = None,
@@ -95,6 +97,10 @@ def calibrate(
         over this number are followed.
     weighted
         False gives all stable points the same weight.
+    widen_errors
+        Add to ``dx_var`` and ``dy_var`` what stable ground shows beyond them
+        (`ogive.correction.excess`): on real pairs the errors that the match knows of are a half to
+        three quarters of those that there are. Only where stable ground was given.
     slowest_fraction
         What to do where stable ground is missing or too little: calibrate on this share of the
         points, those that lie closest together in (dx, dy), as ITS_LIVE does with its slowest 25 %
@@ -161,7 +167,23 @@ def calibrate(
             ) from error
         least.check(slow.points, field, "slow points")
         shift, flag = Shift.of(field, field.valid, slow.fit, constant, slow.points), 2
-    return _apply(displacement, field, shift, flag, ground, slow, model)
+    result = _apply(displacement, field, shift, flag, ground, slow, model)
+    return _widened(result, shift.points) if widen_errors and flag == 1 else result
+
+
+def _widened(calibrated: xr.Dataset, points: Bools) -> xr.Dataset:
+    """Errors made to cover what stable ground shows; the excess stands in the attributes."""
+    for name in ("dx", "dy"):
+        if f"{name}_var" not in calibrated:
+            continue
+        variance = calibrated[f"{name}_var"]
+        declared = variance.values.astype(np.float64)
+        known = points & np.isfinite(declared) & (declared > 0)
+        excess = excess_variance(calibrated[name].values.astype(np.float64)[known], declared[known])
+        attributes = {**variance.attrs, "excess_variance": excess}
+        calibrated[f"{name}_var"] = (("y", "x"), (variance.values + excess), attributes)
+        calibrated[name].attrs["excess_error"] = float(np.sqrt(excess))
+    return calibrated
 
 
 def _check_options(

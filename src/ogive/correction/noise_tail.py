@@ -21,14 +21,14 @@ flow, or matches gone astray, on which the other filters have decided."""
 
 
 def reject_noise_tail(
-    displacement: xr.Dataset, *, limit: float = 4.0, size: int = 5, threads: int = 1
+    displacement: xr.Dataset, *, limit: float = 3.8, size: int = 5, threads: int = 1
 ) -> xr.Dataset:
     """Reject points whose residual is several times the typical one of the field.
 
     The residual is the distance from the median of the neighbours, in units of the point's error:
     the geometric mean of its own declared error and the typical one of the field, since a declared
     error is an estimate itself. Its median over the field says what noise does; of normal errors,
-    four times the median is exceeded by some in a hundred thousand, but matches under strong noise
+    3.8 times the median is exceeded by some in a hundred thousand, but matches under strong noise
     have longer tails. Points far beyond the noise are left alone, so that narrow fast glaciers
     survive.
 

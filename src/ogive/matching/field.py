@@ -35,7 +35,7 @@ from .kernels import (
     spline_coefficients,
     summed_area,
 )
-from .measure import RESULTS, SUBPIXEL, coarse_rows, measure_rows
+from .measure import RESULTS, SUBPIXEL, TOLERANCE_PX, coarse_rows, measure_rows
 from .oversampling import oversampled_peaks
 from .prediction import Prediction, coarse_nodes, neighbours_agree, predict
 from .search import Search
@@ -396,11 +396,13 @@ def _backward_distance(
 
 def _variances(planes: dict[str, Float32Array], points: Points, noise: float) -> dict[str, float]:
     """Turn the kernels' unit variances into error variances, in place."""
-    residual = 2.0 * (1.0 - planes["correlation"]) / points.window_px**2
+    residual = 2.0 * np.maximum(1.0 - planes["correlation"], 0.0) / points.window_px**2
     residual /= np.maximum(planes["valid_fraction"], 1e-3)
     for name in ("u_var", "v_var", "uv_cov"):
         planes[name] *= (noise * residual).astype(np.float32)
     for name in ("u", "v"):
+        # However well two windows fit, Gauss-Newton stops within its tolerance.
+        planes[f"{name}_var"] += np.float32(TOLERANCE_PX**2)
         planes[f"{name}_var"] += unresolved_deformation(
             planes[name],
             planes[f"{name}_var"],
@@ -588,11 +590,8 @@ def _features_of_pair(
     else:
         if callable(features):
             function, name = features, getattr(features, "__name__", "own function")
-        elif features in FEATURES:
-            function, name = FEATURES[features], features
         else:
-            known = ", ".join(["adaptive", *FEATURES])
-            raise InputError(f"no features {features!r}: take one of {known}, or a function")
+            function, name = FEATURES[features], features
         first = function(images.earlier, images.valid_earlier, threads=threads)
         second = function(images.later, images.valid_later, threads=threads)
         first, second = _as_stacks(first, second, images.shape)

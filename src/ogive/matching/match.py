@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..model import ATTRIBUTES, Flag, GridError, InputError, flag_attributes
+from .features import FEATURES
 from .field import CHANCE_SIGMAS, Field, Points, logger, measure_field
 from .kernels import BoolArray, Float32Array
 from .measure import SUBPIXEL, measure_rows
@@ -153,6 +154,9 @@ def match(
         valid_first &= _as_mask(masks.earlier, first.shape[-2:])
         valid_second &= _as_mask(masks.later, first.shape[-2:])
     _check_options(first.shape[-2:], window, step, subpixel, min_valid)
+    if isinstance(features, str) and features not in ("adaptive", *FEATURES):
+        known = ", ".join(["adaptive", *FEATURES])
+        raise InputError(f"no features {features!r}: take one of {known}, or a function")
     _check_texture(first, valid_first, "earlier")
     _check_texture(second, valid_second, "later")
     _say_if_compiling()
