@@ -50,7 +50,7 @@ LEAST_SPACING_PX, MOST_SPACING_PX = 25, 30
 CHANCE_SIGMAS = 2.8
 """A peak this many standard deviations of unrelated windows' correlation is above chance: among the
 25 candidates of the small search, the best of unrelated windows gets there in 2 cases of 100."""
-DOUBTFUL_SIGMAS = 4.0
+DOUBTFUL_SIGMAS = 3.2
 MASK_MARGIN_PX = 1
 FLAT = 1e-10
 """A window is flat when its variance is below this share of the image's own."""
@@ -155,7 +155,9 @@ def _kernel_masks(valid_earlier: BoolArray | None, valid_later: BoolArray | None
 
 def _flat_limit(stack: Float32Array, window_px: int) -> float:
     """Sum of squares under which a window of this stack counts as flat."""
-    variance = sum(float(np.var(channel, dtype=np.float64)) for channel in stack)
+    # One pixel in 49 tells the order of magnitude, which is all that is needed.
+    some = stack[:, ::7, ::7] if min(stack.shape[1:]) > 200 else stack
+    variance = sum(float(np.var(channel, dtype=np.float64)) for channel in some)
     return FLAT * variance * window_px**2
 
 
@@ -588,13 +590,14 @@ def _features_of_pair(
         )
         first, second, name = rough.earlier, rough.later, "highpass (too few windows for adaptive)"
     else:
-        if callable(features):
-            function, name = features, getattr(features, "__name__", "own function")
+        function = features if callable(features) else FEATURES[features]
+        name = features if isinstance(features, str) else getattr(features, "__name__", "own")
+        if function is highpass:
+            first, second = rough.earlier, rough.later
         else:
-            function, name = FEATURES[features], features
-        first = function(images.earlier, images.valid_earlier, threads=threads)
-        second = function(images.later, images.valid_later, threads=threads)
-        first, second = _as_stacks(first, second, images.shape)
+            first = function(images.earlier, images.valid_earlier, threads=threads)
+            second = function(images.later, images.valid_later, threads=threads)
+            first, second = _as_stacks(first, second, images.shape)
     spectra = _aligned_spectra(first, second, masks, points, coarse, threads, ERROR_WINDOWS)
     return first, second, spectra, None if spectra is None else spectra.power, name
 

@@ -291,12 +291,9 @@ def _check_texture(image: Float32Array, valid: BoolArray, name: str) -> None:
     """Refuse images in which nothing can be found."""
     if not valid.any():
         raise InputError(f"the {name} image has no valid pixel: all are masked, nodata or NaN")
-    inside = image[..., valid]
+    inside = image if valid.all() else image[..., valid]
     if inside.min() == inside.max():
-        raise InputError(
-            f"the {name} image is constant ({float(inside.flat[0]):g} everywhere): "
-            "there is nothing to match"
-        )
+        raise InputError(f"the {name} image is constant: there is nothing to match")
 
 
 def _prior_on_points(

@@ -46,7 +46,7 @@ RESULTS = (
 )  # fmt: skip
 """Planes of `measure_rows`' result; lengths in pixels, variances for a residual of variance one."""
 
-ITERATIONS = 12
+ITERATIONS = 8
 TOLERANCE_PX = 0.003
 MOST_CANDIDATES = 41
 """Candidates along each side of a second search, at most."""
