@@ -499,7 +499,9 @@ def _dataset(cube: xr.Dataset, plan: _Plan, maps: _Maps) -> xr.Dataset:
             result[name].encoding["grid_mapping"] = "spatial_ref"
     seen = (plan.shares > 0).sum(axis=1)
     names = [p.name for p, pairs in zip(plan.periods, seen, strict=True) if not pairs]
-    result.attrs = {
+    # What a geocube says of its core, the mosaic of its maps needs.
+    tile = {k: v for k, v in cube.attrs.items() if k == "tile" or str(k).startswith("core_")}
+    result.attrs = tile | {
         "method": plan.method,
         "filters": " ".join(name for name, _ in plan.chain),
         "filter_options": {name: dict(options) for name, options in plan.chain},

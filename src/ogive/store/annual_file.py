@@ -113,6 +113,7 @@ def _layer(field: xr.DataArray, kind: str, period: str) -> xr.DataArray:
     if period:
         attributes["long_name"] = f"{attributes['long_name']}, {period}"
     layer.attrs = {**attributes, "layer": kind}
+    layer.encoding = {"grid_mapping": "spatial_ref"} if "spatial_ref" in layer.coords else {}
     return layer
 
 

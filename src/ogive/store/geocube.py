@@ -16,6 +16,7 @@ import odc.geo.xr  # noqa: F401  (gives datasets their .odc accessor)
 import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from pyproj import CRS
 
 from ogive.model import GridError, InputError
 
@@ -174,6 +175,13 @@ def _grid(dataset: xr.Dataset, name: str) -> GeoBox:
     return grid
 
 
+def _named(grid: GeoBox) -> str:
+    """Name a coordinate reference system in few words."""
+    crs = CRS.from_user_input(str(grid.crs))
+    code = crs.to_epsg()
+    return crs.name if code is None else f"EPSG:{code}"
+
+
 def _steps(tile: xr.Dataset) -> tuple[float, float]:
     grid = tile.odc.geobox
     return float(grid.resolution.x), float(grid.resolution.y)
@@ -186,8 +194,8 @@ def _check_tiles(tiles: Mapping[str, xr.Dataset]) -> None:
         other = _grid(tile, name)
         if other.crs != grid.crs:
             raise GridError(
-                f"{first_name} is in {grid.crs} but {name} is in {other.crs}: their velocities "
-                "point elsewhere; make both on one grid"
+                f"{first_name} is in {_named(grid)} but {name} is in {_named(other)}: their "
+                "velocities point elsewhere; make both on one grid"
             )
         apart = np.array([tile[axis].values[0] - first[axis].values[0] for axis in ("x", "y")])
         steps = np.array([grid.resolution.x, grid.resolution.y])

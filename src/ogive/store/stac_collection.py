@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from odc.geo.geobox import GeoBox
+from pyproj import Transformer
 
 from ogive.model import GridError
 from ogive.store.atomic import atomic_path
@@ -21,6 +22,7 @@ from ogive.store.atomic import atomic_path
 __all__ = ["Asset", "Item", "write_collection"]
 
 _VERSION = "1.1.0"
+_POINTS = 16
 _PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 _COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 _TYPES = {".tif": _COG, ".nc": "application/netcdf", ".png": "image/png", ".qml": "text/xml"}
@@ -82,9 +84,11 @@ def write_collection(
     if grid.crs is None:
         raise GridError("a grid without a coordinate reference system has no place in a catalogue")
     folder = Path(folder)
-    outline = grid.geographic_extent
-    bounds = outline.boundingbox
-    bbox = [bounds.left, bounds.bottom, bounds.right, bounds.top]
+    outline = _outline(grid)
+    west, south = (min(corner[k] for corner in outline) for k in range(2))
+    east, north = (max(corner[k] for corner in outline) for k in range(2))
+    bbox = [west, south, east, north]
+    geometry = {"type": "Polygon", "coordinates": [outline]}
     times = [_time(min(item.start for item in items)), _time(max(item.end for item in items))]
     collection = {
         "type": "Collection",
@@ -104,9 +108,27 @@ def write_collection(
     }
     paths = [_write(folder / "collection.json", collection)]
     for item in items:
-        told = _feature(item, grid, id, bbox, json.loads(json.dumps(outline.json)))
+        told = _feature(item, grid, id, bbox, geometry)
         paths.append(_write(folder / f"{item.id}.json", told))
     return paths
+
+
+def _outline(grid: GeoBox) -> list[list[float]]:
+    """Edge of a grid in degrees, anticlockwise, with points enough that its sides may be curved."""
+    bounds = grid.boundingbox
+    share = np.linspace(0.0, 1.0, _POINTS, endpoint=False)
+    x = bounds.left + (bounds.right - bounds.left) * np.concatenate(
+        [share, np.ones(_POINTS), 1 - share, np.zeros(_POINTS)]
+    )
+    y = bounds.bottom + (bounds.top - bounds.bottom) * np.concatenate(
+        [np.zeros(_POINTS), share, np.ones(_POINTS), 1 - share]
+    )
+    transformer = Transformer.from_crs(str(grid.crs), "EPSG:4326", always_xy=True)
+    corners = [
+        [round(float(v), 7) for v in place]
+        for place in zip(*transformer.transform(x, y), strict=True)
+    ]
+    return [*corners, corners[0]]
 
 
 def _feature(

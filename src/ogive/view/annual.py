@@ -142,12 +142,13 @@ def plot_annual(product: xr.Dataset, year: str | None = None) -> Figure:
         year = names[int(np.flatnonzero(seen)[-1])]
     if year not in names:
         raise InputError(f"there is no year {year!r}: there are {', '.join(names)}")
-    figure = Figure(figsize=(13, 8), layout="constrained")
+    figure = Figure(figsize=_size(product), layout="constrained")
     axes = figure.subplots(2, 3).ravel()
     speed = product["v"].sel(year=year)
     top = max(float(np.nanpercentile(speed, 99)), 2.0)
+    shown = year.replace("_", "–")
     panels: list[tuple[str, xr.DataArray, dict[str, Any]]] = [
-        (f"Speed {year.replace('_', '–')} (m/yr)", speed,
+        (f"Speed {shown} (m/yr)", speed,
          {"cmap": cm.batlow, "norm": LogNorm(max(top / 200, 0.5), top)}),
         ("Standard deviation (m/yr)", product["stdev"], _ramp(cm.lajolla, product["stdev"])),
         ("Direction (rad)", product["a"], {"cmap": cm.romaO, "vmin": -np.pi, "vmax": np.pi}),
@@ -161,9 +162,15 @@ def plot_annual(product: xr.Dataset, year: str | None = None) -> Figure:
     )
     for one, (title, field, options) in zip(axes, panels, strict=True):
         drawn = _map(one, field, **options)
-        figure.colorbar(drawn, ax=one, shrink=0.8)
+        figure.colorbar(drawn, ax=one, location="bottom", shrink=0.8, aspect=30, extend="neither")
         one.set_title(title, loc="left", fontsize=10)
     return figure
+
+
+def _size(product: xr.Dataset) -> tuple[float, float]:
+    """Three maps beside each other, and room for colours and titles."""
+    tall = product.sizes["y"] / product.sizes["x"]
+    return 13.0, 2 * (4.0 * min(max(tall, 0.3), 2.0) + 1.4)
 
 
 def _ramp(colours: Any, field: xr.DataArray) -> dict[str, Any]:
