@@ -353,6 +353,22 @@ def test_own_features_and_own_stacks(pair):
         assert float(error.median()) < 0.15
 
 
+def test_fixed_features_are_smoothed_by_what_the_noise_asks_for():
+    noisy = simple_pair((300, 360), seed=2, max_displacement_px=4, decorrelated_fraction=0, snr=1)
+    clean = simple_pair((300, 360), seed=2, max_displacement_px=4, decorrelated_fraction=0, snr=30)
+    options = {"window": 16, "step": 8, "search": 10, "features": "highpass"}
+    assert ogive.match(clean.earlier, clean.later, **options).attrs["features"] == "highpass"
+    by_itself = ogive.match(noisy.earlier, noisy.later, **options)
+    assert "smoothed by" in by_itself.attrs["features"]
+    plain = ogive.match(noisy.earlier, noisy.later, smoothing=0.0, **options)
+    spreads = []
+    for result in (by_itself, plain):
+        truth = truth_at(noisy, result)
+        error = np.hypot(result.dx - truth.dx, result.dy - truth.dy)
+        spreads.append(float(error.median()))
+    assert spreads[0] < 0.95 * spreads[1]
+
+
 def test_spectra_are_kept_with_the_result(found):
     assert found.coherence.dims == ("frequency",)
     assert float(found.filter_response.max()) == 1.0
@@ -397,6 +413,7 @@ IMAGE = np.random.default_rng(0).standard_normal((60, 70)).astype(np.float32)
         ({"features": lambda image, valid, threads: image[:9]}, InputError, "is needed"),
         ({"subpixel": "spline"}, InputError, "sub-pixel"),
         ({"min_valid": 0.0}, InputError, "min_valid"),
+        ({"smoothing": -1.0}, InputError, "smoothing"),
         ({"earlier": IMAGE + 1j}, InputError, "real numbers"),
         ({"earlier": IMAGE[0]}, InputError, "dimensions"),
         ({"earlier": xr.DataArray(IMAGE, dims=("y", "x"))}, GridError, "both"),

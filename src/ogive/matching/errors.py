@@ -26,10 +26,11 @@ from scipy import fft, ndimage
 
 from .kernels import Float32Array
 
-__all__ = ["chance_correlation", "noise_factor", "unresolved_deformation"]
+__all__ = ["best_smoothing_px", "chance_correlation", "noise_factor", "unresolved_deformation"]
 
 GRID = 64
 PURE_SIGNAL = 0.9999
+SMOOTHINGS_PX = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
 K2 = 0.5 * (2.0 * np.pi) ** 2 * (fft.fftfreq(GRID)[:, None] ** 2 + fft.fftfreq(GRID)[None, :] ** 2)
 """Squared wavenumber along one axis, on the plane of frequencies."""
 
@@ -73,6 +74,40 @@ def noise_factor(
     variance = (K2 * (total**2 - signal**2)).mean() / (K2 * signal).mean() ** 2
     white = 2.0 * (1.0 - achieved) * total.mean() / (K2 * total).mean()
     return float(variance / white)
+
+
+def best_smoothing_px(
+    frequency: NDArray[np.float64], power: NDArray[np.float64], coherence: NDArray[np.float64]
+) -> float:
+    """Gaussian smoothing of both images that makes the expected error smallest.
+
+    A fixed filter takes noise for signal where there is little of either; how much a Gaussian
+    should take back follows from the pair's spectra and the variance at the head of this module.
+
+    Returns
+    -------
+    float
+        Standard deviation in pixels, 0 to 1.5; 0 where smoothing gains less than 2 %.
+
+    Examples
+    --------
+    >>> f = np.arange(46) / 64
+    >>> red = np.exp(-((f / 0.15) ** 2))
+    >>> best_smoothing_px(f, np.ones(46), np.ones(46)), best_smoothing_px(f, red + 1, (red / (red +
+    1)) ** 2) > 0.5 (0.0, True)
+    """
+    total = _on_plane(frequency, power)
+    if not total.any():
+        return 0.0
+    shared = np.clip(_on_plane(frequency, coherence), 0.0, PURE_SIGNAL)
+    signal = np.sqrt(shared) * total
+    expected = {}
+    for sigma in SMOOTHINGS_PX:
+        gain = np.exp(-2.0 * K2 * sigma**2)
+        noise = (K2 * (total**2 - signal**2) * gain**2).mean()
+        expected[sigma] = float(noise / (K2 * signal * gain).mean() ** 2)
+    best = min(expected, key=lambda sigma: expected[sigma])
+    return best if expected[best] < 0.96 * expected[0.0] else 0.0
 
 
 def _signal(

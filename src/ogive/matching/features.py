@@ -28,6 +28,7 @@ __all__ = [
     "laplacian",
     "near_anomaly_offset",
     "orientation",
+    "smoothed",
     "sobel",
     "wallis",
 ]
@@ -53,6 +54,12 @@ def _gaussian_taps(sigma_px: float) -> Float32Array:
     reach = int(np.ceil(4.0 * sigma_px))
     taps = np.exp(-0.5 * (np.arange(reach + 1) / sigma_px) ** 2)
     return np.asarray(taps / (taps[0] + 2.0 * taps[1:].sum()), np.float32)
+
+
+def smoothed(stack: Float32Array, sigma_px: float, *, threads: int = 1) -> Float32Array:
+    """Smooth each channel of a stack by a Gaussian of this standard deviation."""
+    taps = _gaussian_taps(sigma_px)
+    return np.stack([convolve_separable(channel, taps, threads=threads) for channel in stack])
 
 
 def _local_mean(

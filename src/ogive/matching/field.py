@@ -19,11 +19,12 @@ from scipy import ndimage
 
 from ..model import Flag, InputError
 from .errors import (
+    best_smoothing_px,
     chance_correlation,
     noise_factor,
     unresolved_deformation,
 )
-from .features import FEATURES, fill_invalid, highpass
+from .features import FEATURES, fill_invalid, highpass, smoothed
 from .interpolation import InterpolationBias, bias_left, interpolation_bias
 from .kernels import (
     BoolArray,
@@ -426,6 +427,7 @@ def measure_field(
     search: Search | None = None,
     prior: NDArray[np.float64] | None = None,
     subpixel: str = "auto",
+    smoothing_px: float | None = None,
     forward_backward_px: float | None = None,
     least_valid: float = 0.5,
     least_sigmas: float = CHANCE_SIGMAS,
@@ -439,7 +441,9 @@ def measure_field(
         ``(y, x)`` images, or ``(channel, y, x)`` stacks of features that are used as they are.
     valid_earlier, valid_later
         True where an image may be used; ``None`` for everywhere.
-    features, window_px, step_px, search, subpixel, forward_backward_px, least_valid, threads
+    features, window_px, step_px, search, subpixel, smoothing_px
+        As for `ogive.match`.
+    forward_backward_px, least_valid, threads
         As for `ogive.match`.
     prior
         ``(2, rows, columns)``: prior u and v at the points, NaN where unknown.
@@ -479,7 +483,7 @@ def measure_field(
             valid_later=~dilate(~valid_later, MASK_MARGIN_PX),
         )
     first, second, spectra, power, name = _features_of_pair(
-        images, rough, masks, points, coarse, features, threads
+        images, rough, masks, points, coarse, features, smoothing_px, threads
     )
     del rough
     stacks = _Stacks.of(
@@ -572,6 +576,7 @@ def _features_of_pair(
     points: Points,
     coarse: _Coarse,
     features: str | Callable[..., Float32Array],
+    smoothing_px: float | None,
     threads: int,
 ) -> tuple[Float32Array, Float32Array, PairSpectra | None, NDArray[np.float64] | None, str]:
     """Feature stacks, the pair's spectra, the features' power spectrum, and the features' name."""
@@ -599,7 +604,17 @@ def _features_of_pair(
             second = function(images.later, images.valid_later, threads=threads)
             first, second = _as_stacks(first, second, images.shape)
     spectra = _aligned_spectra(first, second, masks, points, coarse, threads, ERROR_WINDOWS)
-    return first, second, spectra, None if spectra is None else spectra.power, name
+    power = None if spectra is None else spectra.power
+    if smoothing_px is None and spectra is not None and name != "given":
+        smoothing_px = best_smoothing_px(spectra.frequency, spectra.power, spectra.coherence)
+    if smoothing_px:
+        first, second = (
+            smoothed(stack, smoothing_px, threads=threads) for stack in (first, second)
+        )
+        name = f"{name}, smoothed by {smoothing_px:g} px"
+        if spectra is not None and power is not None:
+            power = power * np.exp(-((2.0 * np.pi * smoothing_px * spectra.frequency) ** 2))
+    return first, second, spectra, power, name
 
 
 def _as_stacks(

@@ -67,6 +67,7 @@ def match(
     subpixel: Literal[
         "auto", "translation", "affine", "parabola", "gaussian", "quadratic", "fourier", "none"
     ] = "auto",
+    smoothing: float | None = None,
     forward_backward: float | None = None,
     min_valid: float = 0.5,
     min_significance: float = CHANCE_SIGMAS,
@@ -106,6 +107,9 @@ def match(
         too, six parameters in all. ``"parabola"``, ``"gaussian"``,
         ``"quadratic"``: fits to the correlation surface. ``"fourier"``: windows and surface
         oversampled, as ampcor does. ``"none"``: whole pixels.
+    smoothing
+        Standard deviation in pixels of a Gaussian over fixed features; by default as much as the
+        pair's noise asks for, often none. The adaptive filter needs no other.
     forward_backward
         Also match backward, and drop points where both displacements together leave more than this
         many pixels.
@@ -153,7 +157,7 @@ def match(
     if masks is not None:
         valid_first &= _as_mask(masks.earlier, first.shape[-2:])
         valid_second &= _as_mask(masks.later, first.shape[-2:])
-    _check_options(first.shape[-2:], window, step, subpixel, min_valid)
+    _check_options(first.shape[-2:], window, step, subpixel, min_valid, smoothing)
     if isinstance(features, str) and features not in ("adaptive", *FEATURES):
         known = ", ".join(["adaptive", *FEATURES])
         raise InputError(f"no features {features!r}: take one of {known}, or a function")
@@ -174,6 +178,7 @@ def match(
         if prior is None
         else _prior_on_points(prior, first.shape[-2:], window, step, axes),
         subpixel=subpixel,
+        smoothing_px=smoothing,
         forward_backward_px=forward_backward,
         least_valid=min_valid,
         least_sigmas=min_significance,
@@ -267,7 +272,12 @@ def _as_mask(mask: Image, shape: tuple[int, ...]) -> BoolArray:
 
 
 def _check_options(
-    shape: tuple[int, ...], window: int, step: int, subpixel: str, min_valid: float
+    shape: tuple[int, ...],
+    window: int,
+    step: int,
+    subpixel: str,
+    min_valid: float,
+    smoothing: float | None,
 ) -> None:
     if not LEAST_WINDOW_PX <= window <= MOST_WINDOW_PX:
         raise InputError(
@@ -283,6 +293,8 @@ def _check_options(
     if subpixel not in ("auto", "fourier", *SUBPIXEL):
         known = ", ".join(["auto", "fourier", *SUBPIXEL])
         raise InputError(f"no sub-pixel method {subpixel!r}: take one of {known}")
+    if smoothing is not None and not 0.0 <= smoothing <= 5.0:
+        raise InputError(f"a smoothing of {smoothing} pixels: between 0 and 5 is possible")
     if not 0.0 < min_valid <= 1.0:
         raise InputError(f"min_valid is a share above 0 and up to 1, not {min_valid}")
 
