@@ -605,7 +605,7 @@ def _features_of_pair(
             first, second = _as_stacks(first, second, images.shape)
     spectra = _aligned_spectra(first, second, masks, points, coarse, threads, ERROR_WINDOWS)
     power = None if spectra is None else spectra.power
-    if smoothing_px is None and spectra is not None and name != "given":
+    if smoothing_px is None and spectra is not None and name in FEATURES:
         smoothing_px = best_smoothing_px(spectra.frequency, spectra.power, spectra.coherence)
     if smoothing_px:
         first, second = (
