@@ -93,8 +93,10 @@ def best_smoothing_px(
     --------
     >>> f = np.arange(46) / 64
     >>> red = np.exp(-((f / 0.15) ** 2))
-    >>> best_smoothing_px(f, np.ones(46), np.ones(46)), best_smoothing_px(f, red + 1, (red / (red +
-    1)) ** 2) > 0.5 (0.0, True)
+    >>> best_smoothing_px(f, red, np.ones(46))
+    0.0
+    >>> best_smoothing_px(f, red + 1, (red / (red + 1)) ** 2) > 0.5
+    True
     """
     total = _on_plane(frequency, power)
     if not total.any():
