@@ -578,6 +578,21 @@ def test_a_cube_is_inverted(tmp_path):
     with xr.open_dataset(out) as series:
         np.testing.assert_allclose(series.vx, 100.0, rtol=1e-4)
         assert series.sizes["time"] == 5
+    still = tmp_path / "still.gpkg"
+    corner = box(PLACE.c - 60, PLACE.f - 180, PLACE.c + 60, PLACE.f + 60)
+    gpd.GeoDataFrame(geometry=[corner], crs=UTM).to_file(still)
+    place = f"{PLACE.c},{PLACE.f}"
+    told = invoke(
+        "invert", source, "-o", out, "--sampling", "12", "--stable", still, "--point", place,
+        "--overwrite",
+    )  # fmt: skip
+    assert told.exit_code == 0, told.stderr
+    assert "series: RMSE 100 m/yr on stable ground, vector coherence 1.000" in told.stdout
+    assert (tmp_path / "series_1.png").stat().st_size > 10_000
+    for wrong in ("nowhere", "0,0"):
+        refused = invoke("invert", source, "-o", out, "--overwrite", "--point", wrong)
+        assert refused.exit_code == 2
+        assert "point" in refused.stderr
     again = invoke("invert", source, "-o", out)
     assert again.exit_code == 2
     assert "--overwrite" in again.stderr
@@ -587,6 +602,48 @@ def test_a_cube_is_inverted(tmp_path):
     wrong = invoke("invert", source, "-o", tmp_path / "other.nc", "--closure", "magic")
     assert wrong.exit_code == 2
     assert not (tmp_path / "other.nc").exists()
+
+
+def test_annual_maps_are_made(tmp_path):
+    """Two years of the same flow: both maps say so."""
+    days = np.datetime64("2019-10-15", "ns") + 30 * np.arange(24) * np.timedelta64(1, "D")
+    i = np.arange(23)
+    fields = {"vx": 60.0, "vy": 80.0, "vx_error": 2.0, "vy_error": 2.0}
+    rng = np.random.default_rng(0)
+    cube = xr.Dataset(
+        {
+            name: (
+                ("mid_date", "y", "x"),
+                (v + (rng.normal(0, 2, (23, 12, 12)) if len(name) == 2 else 0)).astype("f4")
+                if len(name) == 2
+                else np.full((23, 12, 12), v, "f4"),
+            )
+            for name, v in fields.items()
+        },
+        {
+            "mid_date": days[i] + np.timedelta64(15, "D"),
+            "y": PLACE.f - 50.0 * np.arange(12),
+            "x": PLACE.c + 50.0 * np.arange(12),
+            "acquisition_date_img1": ("mid_date", days[i]),
+            "acquisition_date_img2": ("mid_date", days[i + 1]),
+        },
+    ).odc.assign_crs(UTM)
+    for name in fields:
+        cube[name].attrs["units"] = "meter/year"
+    source = ogive.write_cube(cube, tmp_path / "cube.zarr")
+    out = tmp_path / "annual"
+    answer = invoke("annual", source, "-o", out)
+    assert answer.exit_code == 0, answer.stderr
+    assert "23 pairs" in answer.stdout
+    with xr.open_dataset(out / "annual.nc") as maps:
+        speed = maps["v2019_2020"]
+        # Some ten pairs of 2 m/yr each: their mean is known to 0.7 m/yr.
+        assert float(abs(speed - 100).max()) < 5
+    again = invoke("annual", source, "-o", out)
+    assert again.exit_code == 2
+    wrong = invoke("annual", source, "-o", tmp_path / "other", "--method", "guess")
+    assert wrong.exit_code == 2
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_glacier_is_simulated(tmp_path):

@@ -21,6 +21,7 @@ import typer
 
 if TYPE_CHECKING:
     from ogive.model import Pair
+    from ogive.workflow.inversion import Point
     from ogive.workflow.product import Product
 
 __all__ = ["app", "main"]
@@ -187,7 +188,17 @@ def invert(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="The series: *.nc or *.zarr.", metavar="FILE")
     ],
-    sampling: Annotated[str, typer.Option(help="Length of the series' periods.")] = "36D",
+    sampling: Annotated[str, typer.Option(help="Length of the periods, in days.")] = "36",
+    stable: Annotated[
+        Path | None,
+        typer.Option(help="Polygons of still ground, to say what the series is worth."),
+    ] = None,
+    point: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A place to draw, in the grid's coordinates; may be repeated.", metavar="X,Y"
+        ),
+    ] = None,
     regularisation: Annotated[float, typer.Option(help="Weight of steady flow.")] = 1.0,
     closure: Annotated[str, typer.Option(help="combined or dates.")] = "combined",
     weights: Annotated[
@@ -205,33 +216,109 @@ def invert(
 ) -> None:
     """Invert the velocities of many image pairs into a regular time series with errors."""
     with _run(_log_beside(out), quiet=quiet, verbose=verbose) as run:
-        from ogive.model import OutputError
-        from ogive.series.invert import invert as invert_cube
-        from ogive.store.cube import write_cube
-        from ogive.store.readers import open_cube
+        from ogive.workflow.inversion import make_series
 
-        if out.exists() and not overwrite:
-            raise OutputError(
-                f"{out} is there already and was kept: pass --overwrite to replace it"
-            )
-        with run.steps(2) as begin:
-            begin("open the cube")
-            opened = open_cube(cube, units=units)
-            series = invert_cube(
-                opened,
-                sampling,
-                regularisation,
-                closure,  # type: ignore[arg-type]  # invert checks it
+        with run.steps(1) as begin:
+            begin("invert")
+            made = make_series(
+                cube,
+                out,
+                sampling=sampling,
+                stable=stable,
+                points=[_point(text) for text in point or ()],
+                units=units,
+                overwrite=overwrite,
+                progress=lambda done, count: begin("invert, block by block", count),
+                regularisation=regularisation,
+                closure=closure,
                 weights=weights,
-                acceleration=acceleration,  # type: ignore[arg-type]
+                acceleration=acceleration,
             )
-            begin("invert and write")
-            write_cube(series, out)
         if not quiet:
-            count = opened.sizes["mid_date"]
-            first, last = (str(time)[:10] for time in series["time"].values[[0, -1]])
-            typer.echo(f"{count} pairs, {series.sizes['time']} periods from {first} to {last}")
-            typer.echo(out)
+            typer.echo(
+                f"{made.pairs} pairs, {made.periods} periods from {made.first} to {made.last}"
+            )
+            for name, rmse in made.stable_rmse_m_yr.items():
+                coherence = made.vector_coherence[name]
+                typer.echo(
+                    f"{name}: RMSE {rmse:.4g} m/yr on stable ground, vector coherence "
+                    f"{coherence:.3f} elsewhere"
+                )
+            for path in (made.series, *made.figures):
+                typer.echo(path)
+
+
+def _point(text: str) -> Point:
+    """Read a place that was given as X,Y."""
+    from ogive.model import InputError
+    from ogive.workflow.inversion import Point
+
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"{text!r} is no point: give its two coordinates as X,Y") from error
+    return Point(x, y)
+
+
+@app.command()
+def annual(
+    cube: Annotated[
+        Path, typer.Argument(help="A cube, or a folder of image pairs.", metavar="CUBE")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to be made.", metavar="DIR")],
+    year_start: Annotated[
+        str, typer.Option(help="First day of a year; 01-01 for calendar years.", metavar="MM-DD")
+    ] = "10-01",
+    method: Annotated[str, typer.Option(help="median, mean, ols or theil-sen.")] = "ols",
+    period: Annotated[
+        tuple[str, str] | None,
+        typer.Option(help="First and last day of one period, in place of years."),
+    ] = None,
+    points: Annotated[
+        Path | None, typer.Option(help="Stakes or GNSS to compare with.", metavar="FILE")
+    ] = None,
+    points_crs: Annotated[
+        str | None, typer.Option(help="Where their positions lie, if the file does not say.")
+    ] = None,
+    smoothing: Annotated[str, typer.Option(help="gaussian, median or none.")] = "gaussian",
+    units: Annotated[
+        str | None, typer.Option(help="meter/year or meter/day, where the files do not say.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="All there are by default.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DIR's product.")] = False,
+) -> None:
+    """Make annual velocity maps and trends of a cube."""
+    with _run(_log_beside(out), quiet=quiet, verbose=verbose) as run:
+        from ogive.workflow.annual import make_annual
+
+        with run.steps(1) as begin:
+            begin("filter, average, write")
+            made = make_annual(
+                cube,
+                out,
+                year_start=year_start,
+                method=method,  # type: ignore[arg-type]  # make_annual checks it
+                period=period,
+                smoothing=smoothing,  # type: ignore[arg-type]
+                units=units,
+                points=points,
+                points_crs=points_crs,
+                threads=threads,
+                overwrite=overwrite,
+            )
+        if not quiet:
+            removed = sum(made.removed.values())
+            typer.echo(
+                f"{made.pairs} pairs, {removed} of {made.observations} observations removed; "
+                f"{len(made.years)} periods, "
+                f"median speed of the last {made.median_speed_m_yr:.4g} m/yr"
+            )
+            if made.years_without_data:
+                typer.echo(f"without data: {', '.join(made.years_without_data)}")
+            for name in made.files:
+                typer.echo(out / name)
 
 
 @app.command()
@@ -310,7 +397,7 @@ class _Run:
             self.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
-    def steps(self, count: int) -> Iterator[Callable[[str], None]]:
+    def steps(self, count: int) -> Iterator[Callable[..., None]]:
         """Show the steps of a run as they begin; on a terminal only."""
         from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
@@ -326,9 +413,10 @@ class _Run:
         with bar:
             task = bar.add_task("", total=count, completed=-1)
 
-            def begin(step: str) -> None:
-                _log.info("%s", step)
-                bar.update(task, description=step, advance=1)
+            def begin(step: str, of: int | None = None) -> None:
+                if of is None:
+                    _log.info("%s", step)
+                bar.update(task, description=step, advance=1, total=count if of is None else of)
 
             yield begin
 
