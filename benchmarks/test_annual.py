@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import time
 
 import numpy as np
 import pytest
@@ -54,11 +55,17 @@ def compiled() -> None:
 
 
 def test_trend_and_mann_kendall(cube, benchmark):
-    """Trend, its error and the test of a whole geocube: less than 20 s on two cores."""
+    """Trend, its error and the test of a whole geocube: less than 20 s on two cores.
+
+    The time of all cores together is asserted, which other work on the machine does not change:
+    what takes less than 20 s of it takes less than 20 s on two cores, and on one.
+    """
+    began = time.process_time()
     result = benchmark.pedantic(trend, (cube,), {"threads": 2}, rounds=1)
+    used_s = time.process_time() - began
+    benchmark.extra_info["cpu_s"] = round(used_s, 1)
     assert np.isfinite(result.trend).all()
-    if benchmark.enabled:
-        assert benchmark.stats["max"] < 20.0
+    assert used_s < 20.0
 
 
 def test_annual_maps(cube, benchmark):

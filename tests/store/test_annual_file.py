@@ -18,8 +18,10 @@ from odc.geo.geobox import GeoBox
 from ogive.model import GridError, InputError, OutputError
 from ogive.series.annual import annual
 from ogive.store.annual_file import annual_layers, read_annual, write_annual
+from ogive.store.cube import write_cube
 from ogive.store.geocube import geocubes, mosaic
 from ogive.store.qgis_style import Category, write_categories, write_colour_ramp
+from ogive.store.readers import open_cube
 
 # Raised inside odc-geo, for its makers: the product of affine maps is told to become `@`.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -191,6 +193,18 @@ def test_tiles_on_different_grids_are_refused_by_name():
         mosaic({one: tiles[one].assign_attrs(), "bare": tiles[one].drop_attrs(deep=False)})
     with pytest.raises(InputError, match="no tile"):
         mosaic({})
+
+
+def test_geocubes_on_the_disk_join_to_the_whole(tmp_path):
+    cube = make_cube()
+    # A cube is stored and read again sorted by its middle dates.
+    paths = [write_cube(tile, tmp_path / f"{name}.nc") for name, tile in geocubes(cube, size_px=20)]
+    assert len(paths) == 9
+    joined = mosaic({path.stem: annual(open_cube(path)) for path in paths})
+    whole = annual(cube)
+    for name in whole.data_vars:
+        np.testing.assert_array_equal(joined[name].values, whole[name].values, err_msg=str(name))
+    assert joined.odc.geobox == whole.odc.geobox
 
 
 def test_a_missing_tile_is_a_gap():

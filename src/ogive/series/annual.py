@@ -54,7 +54,7 @@ _OVERALL = ("a", "stdeva", "stdev", "cnt", "trend", "trend_error", "p_value",
 
 # Pixels whose pairs touch fewer twelfths of a year than this show one season.
 _MIN_PARTS = 6
-_BLOCK_BYTES = 250e6
+_BLOCK_BYTES = 100e6
 
 _REASONS = {
     1: "no_observation",
@@ -148,7 +148,7 @@ def annual(
     What differs from the paper: velocities, trends and counts are made *before* the tails of the
     speeds are cut, only spreads (and so the flag) after it, and the tails are those about the
     pixel's line. Tails of the whole record, cut first, are the first and last velocities where ice
-    slows down: half of a trend is lost, and what is left looks more certain than it is. Errors and
+    slows down: a quarter to a half of a trend is lost, and its error is told too small. Errors and
     test count what pairs that share an image have in common (`ogive.series.line`). The paper's way
     is ``filters=PUBLISHED, trim_levels=True, filter_options={"percentiles": {"about": "level"}}``.
 

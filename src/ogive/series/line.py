@@ -453,7 +453,7 @@ def fit_rows(
         for x in range(width):
             n = 0
             for k in range(total):
-                if row_x[x, k] == row_x[x, k]:
+                if np.isfinite(row_x[x, k]) and np.isfinite(row_y[x, k]):
                     t[n], baseline[n] = time[k], span[k]
                     one_x[n], one_y[n] = row_x[x, k], row_y[x, k]
                     first[n], second[n] = image1[k], image2[k]

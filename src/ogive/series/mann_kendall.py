@@ -140,15 +140,24 @@ def count_exchanges(values: Doubles, spare: Doubles, n: int) -> int:
         for start in range(0, n, 2 * width):
             middle = min(start + width, n)
             stop = min(start + 2 * width, n)
-            i, j = start, middle
-            for k in range(start, stop):
-                if j >= stop or (i < middle and source[i] <= source[j]):
-                    target[k] = source[i]
-                    i += 1
-                else:
-                    target[k] = source[j]
-                    j += 1
-                    exchanges += middle - i
+            i, j, k = start, middle, start
+            # Without a branch in the loop: which side is smaller cannot be foretold.
+            while i < middle and j < stop:
+                left, right = source[i], source[j]
+                from_left = left <= right
+                target[k] = left if from_left else right
+                exchanges += 0 if from_left else middle - i
+                i += int(from_left)
+                j += 1 - int(from_left)
+                k += 1
+            while i < middle:
+                target[k] = source[i]
+                i += 1
+                k += 1
+            while j < stop:
+                target[k] = source[j]
+                j += 1
+                k += 1
         source, target = target, source
         width *= 2
     if (n > _RUN) and (source is not values):

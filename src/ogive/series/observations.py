@@ -166,14 +166,22 @@ def _column(cube: xr.Dataset, name: str) -> NDArray[np.str_]:
     return np.asarray(cube[name].values).astype(np.str_).reshape(n)
 
 
-def read_velocities(cube: xr.Dataset, order: Whole) -> tuple[Floats, Floats]:
-    """Load vx and vy as (n, y, x) float32 copies, NaN in both where either has no value."""
+def sorted_velocities(cube: xr.Dataset, order: Whole) -> tuple[Floats, Floats]:
+    """Load vx and vy as (n, y, x) float32 in some order of pairs, without a copy if none is due."""
+    in_order = bool(np.all(order[1:] > order[:-1])) and order.size == cube.sizes["mid_date"]
     fields = []
     for name in ("vx", "vy"):
-        values = cube[name].transpose("mid_date", "y", "x").values[order]
+        values = cube[name].transpose("mid_date", "y", "x").values
+        values = values if in_order else values[order]
         fields.append(np.ascontiguousarray(values, dtype=np.float32))
-    vx, vy = fields
-    gap = ~(np.isfinite(vx) & np.isfinite(vy))
-    vx[gap] = np.nan
-    vy[gap] = np.nan
+    return fields[0], fields[1]
+
+
+def read_velocities(cube: xr.Dataset, order: Whole) -> tuple[Floats, Floats]:
+    """Load vx and vy as copies that may be changed, NaN in both where either has no value."""
+    vx, vy = (field.copy() for field in sorted_velocities(cube, order))
+    for x, y in zip(vx, vy, strict=True):
+        gap = ~(np.isfinite(x) & np.isfinite(y))
+        x[gap] = np.nan
+        y[gap] = np.nan
     return vx, vy
