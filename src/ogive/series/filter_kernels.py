@@ -19,9 +19,17 @@ _NMAD = 1.4826
 
 
 @njit(nogil=True, cache=True)
-def _known(row_x: Floats, row_y: Floats, a: Doubles, b: Doubles, places: NDArray[np.int64]) -> int:
+def _known(
+    row_x: Floats,
+    row_y: Floats,
+    order: NDArray[np.int64],
+    a: Doubles,
+    b: Doubles,
+    places: NDArray[np.int64],
+) -> int:
+    """Gather the velocities of a pixel in an order of the pairs, and where they are."""
     n = 0
-    for k in range(row_x.size):
+    for k in order:
         if row_x[k] == row_x[k]:
             a[n], b[n] = row_x[k], row_y[k]
             places[n] = k
@@ -36,6 +44,7 @@ def baseline_rows(
 ) -> None:  # fmt: skip
     """Remove baselines too short or too long for the flow of a pixel."""
     total, _, width = vx.shape
+    order = np.arange(total)
     row_x = np.empty((width, total), np.float32)
     row_y = np.empty((width, total), np.float32)
     a, b, places = np.empty(total), np.empty(total), np.empty(total, np.int64)
@@ -43,7 +52,7 @@ def baseline_rows(
         gather_row(vx, y, row_x)
         gather_row(vy, y, row_y)
         for x in range(width):
-            n = _known(row_x[x], row_y[x], a, b, places)
+            n = _known(row_x[x], row_y[x], order, a, b, places)
             if n == 0:
                 continue
             speed = math.hypot(np.median(a[:n]), np.median(b[:n])) / 365.25
@@ -68,6 +77,7 @@ def baseline_rows(
 def direction_rows(vx: Floats, vy: Floats, cosine: float, start: int, stop: int) -> None:
     """Remove what points farther from the median direction than an angle of this cosine."""
     total, _, width = vx.shape
+    order = np.arange(total)
     row_x = np.empty((width, total), np.float32)
     row_y = np.empty((width, total), np.float32)
     a, b, places = np.empty(total), np.empty(total), np.empty(total, np.int64)
@@ -75,7 +85,7 @@ def direction_rows(vx: Floats, vy: Floats, cosine: float, start: int, stop: int)
         gather_row(vx, y, row_x)
         gather_row(vy, y, row_y)
         for x in range(width):
-            n = _known(row_x[x], row_y[x], a, b, places)
+            n = _known(row_x[x], row_y[x], order, a, b, places)
             if n == 0:
                 continue
             east, north = np.median(a[:n]), np.median(b[:n])
@@ -89,17 +99,14 @@ def direction_rows(vx: Floats, vy: Floats, cosine: float, start: int, stop: int)
 
 
 @njit(nogil=True, cache=True)
-def resistant_line(
-    time: Doubles, values: Doubles, order: NDArray[np.int64], n: int, out: Doubles
-) -> None:
-    """Deviations from Tukey's resistant line, ``order`` sorting the times; out may be values."""
+def resistant_line(time: Doubles, values: Doubles, n: int, out: Doubles) -> None:
+    """Deviations from Tukey's resistant line through sorted times; out may be values."""
     slope = 0.0
     third = n // 3
     if third >= 3:
-        early, late = order[:third], order[n - third : n]
-        apart = np.median(time[late]) - np.median(time[early])
+        apart = np.median(time[n - third : n]) - np.median(time[:third])
         if apart > 0.0:
-            slope = (np.median(values[late]) - np.median(values[early])) / apart
+            slope = (np.median(values[n - third : n]) - np.median(values[:third])) / apart
     for k in range(n):
         out[k] = values[k] - slope * time[k]
     level = np.median(out[:n])
@@ -111,6 +118,7 @@ def resistant_line(
 def gross_rows(vx: Floats, vy: Floats, time: Doubles, limit: float, start: int, stop: int) -> None:
     """Remove what is farther from the resistant line than so many robust deviations."""
     total, _, width = vx.shape
+    order = np.argsort(time)
     row_x = np.empty((width, total), np.float32)
     row_y = np.empty((width, total), np.float32)
     a, b, places = np.empty(total), np.empty(total), np.empty(total, np.int64)
@@ -119,14 +127,13 @@ def gross_rows(vx: Floats, vy: Floats, time: Doubles, limit: float, start: int, 
         gather_row(vx, y, row_x)
         gather_row(vy, y, row_y)
         for x in range(width):
-            n = _known(row_x[x], row_y[x], a, b, places)
+            n = _known(row_x[x], row_y[x], order, a, b, places)
             if n < 3:
                 continue
             for j in range(n):
                 when[j] = time[places[j]]
-            order = np.argsort(when[:n])
             for values in (a, b):
-                resistant_line(when, values, order, n, values)
+                resistant_line(when, values, n, values)
                 spread = _NMAD * np.median(np.abs(values[:n]))
                 if not spread > 0.0:
                     continue
@@ -143,6 +150,7 @@ def percentile_rows(
 ) -> None:  # fmt: skip
     """Remove the tails of the speeds, or of the deviations from the line."""
     total, _, width = vx.shape
+    order = np.argsort(time)
     row_x = np.empty((width, total), np.float32)
     row_y = np.empty((width, total), np.float32)
     a, b, places = np.empty(total), np.empty(total), np.empty(total, np.int64)
@@ -151,7 +159,7 @@ def percentile_rows(
         gather_row(vx, y, row_x)
         gather_row(vy, y, row_y)
         for x in range(width):
-            n = _known(row_x[x], row_y[x], a, b, places)
+            n = _known(row_x[x], row_y[x], order, a, b, places)
             if n < 3:
                 continue
             if about_line:
@@ -161,7 +169,7 @@ def percentile_rows(
                     when[j] = time[places[j]]
                     along = (a[j] * east + b[j] * north) / speed if speed > 0.0 else a[j]
                     a[j] = along
-                resistant_line(when, a, np.argsort(when[:n]), n, a)
+                resistant_line(when, a, n, a)
             else:
                 for j in range(n):
                     a[j] = math.hypot(a[j], b[j])
