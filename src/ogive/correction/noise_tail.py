@@ -21,7 +21,12 @@ flow, or matches gone astray, on which the other filters have decided."""
 
 
 def reject_noise_tail(
-    displacement: xr.Dataset, *, limit: float = 3.8, size: int = 5, threads: int = 1
+    displacement: xr.Dataset,
+    *,
+    limit: float = 3.8,
+    least_px: float = 0.5,
+    size: int = 5,
+    threads: int = 1,
 ) -> xr.Dataset:
     """Reject points whose residual is several times the typical one of the field.
 
@@ -37,9 +42,13 @@ def reject_noise_tail(
     Parameters
     ----------
     displacement
-        ``dx``, ``dy`` (y, x) with ``dx_var``, ``dy_var``.
+        ``dx``, ``dy`` (y, x) with ``dx_var``, ``dy_var``; attributes ``pixel_size_x``,
+        ``pixel_size_y`` (1 where there are none: a displacement in pixels).
     limit
         In medians of the field.
+    least_px
+        A residual below this, in image pixels, is noise that the declared error tells of, whatever
+        the field's own residuals are.
     size
         Odd width of the square of neighbours, in points.
     threads
@@ -71,10 +80,14 @@ def reject_noise_tail(
     if limit <= 0:
         raise InputError(f"limit={limit}: a positive number is needed")
     valid = measured(displacement)
+    pixel_size = float(
+        np.hypot(*(displacement.attrs.get(f"pixel_size_{axis}", 1.0) for axis in "xy"))
+    ) / np.sqrt(2.0)
     result = displacement.copy()
     if not valid.any():
         return result
     squared = np.zeros(valid.shape, np.float32)
+    distance = np.zeros(valid.shape, np.float32)
     offsets = square(size, centre=False)
     for name in ("dx", "dy"):
         error = np.sqrt(displacement[f"{name}_var"].values)
@@ -83,12 +96,14 @@ def reject_noise_tail(
         values = np.where(valid, displacement[name].values, np.nan).astype(np.float32)
         residual = normalised_residual(values, error, offsets, 5, threads, spread_weight=0.0)
         squared += residual**2
+        distance += (residual * error) ** 2
     length = np.sqrt(squared)
     known = np.isfinite(length)
     if not known.any():
         return result
     most = limit * float(np.median(length[known]))
     rejected = known & (length > most) & (length < _BEYOND * most)
+    rejected &= np.sqrt(distance) > least_px * pixel_size
     for name in ("dx", "dy"):
         result[name] = displacement[name].where(~rejected)
     if "flag" in displacement:
