@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
-from scipy import fft
+import xarray as xr
+from scipy import fft, ndimage
 
 import ogive
 from ogive.evaluation.motion import closure
@@ -70,10 +72,8 @@ def test_stable_ground_round_yahtse(yahtse, window, spread_px):
 def test_yahtse_flows_fast_at_its_front(yahtse):
     result = ogive.match(*yahtse, window=16, step=4, search=32)
     speed_m_d = np.hypot(result.dx, result.dy) * 15 / 16
-    # Down-glacier is down the image here; what drifts in front of the ice does not go there.
-    down = (result.dx > 0) & (result.dy > 0)
-    front = speed_m_d.where(down).sel(x=slice(850, 1060), y=slice(540, 620))
-    assert 10.0 < float(front.max()) < 14.0
+    tongue = speed_m_d.sel(x=slice(890, 1050), y=slice(720, 930))
+    assert float(tongue.median()) > 10.0
     rock = speed_m_d.sel(x=slice(1250, 1500), y=slice(300, 600))
     assert float(rock.median()) < 0.5
 
@@ -136,27 +136,30 @@ def test_pair_displaced_as_a_whole(data_dir):
 
 
 def perito_moreno(data_dir, date):
-    return read(data_dir / "perito_moreno_s2_series" / f"{date}.jpg").astype("f4").mean(axis=0)
+    """A grey look, and where it is not the black beyond the clipped region."""
+    image = read(data_dir / "perito_moreno_s2_series" / f"{date}.jpg").astype("f4").mean(axis=0)
+    # JPEG rings a few grey levels into the black, and eight pixels deep.
+    return image, ndimage.binary_erosion(image > 12, iterations=8)
 
 
-def test_perito_moreno_flows_and_closes(data_dir):
-    first, second, third = (
-        perito_moreno(data_dir, date) for date in ("20200121", "20200131", "20200210")
-    )
+def test_perito_moreno_flows_and_closes(data_dir, bench_dir):
+    """Three looks of one orbit: 0.25 px/d, the same forward and backward, and closed."""
+    looks = [perito_moreno(data_dir, date) for date in ("20200131", "20200210", "20200220")]
     options = {"window": 32, "step": 16, "search": 12}
-    d12 = ogive.match(first, second, forward_backward=1.0, **options)
-    d23 = ogive.match(second, third, **options)
-    d13 = ogive.match(first, third, **options)
-    mask = read(data_dir / "perito_moreno_s2_series" / "mask.jpg")[0] > 128
-    on_ice = mask[
-        np.rint(d12.y.values).astype(int)[:, None], np.rint(d12.x.values).astype(int)[None, :]
-    ]
-    speed_px_d = np.hypot(d12.dx - d12.dx.median(), d12.dy - d12.dy.median()).values / 10
-    inside = on_ice & np.isfinite(speed_px_d)
-    if inside.mean() < 0.05:
-        inside = ~on_ice & np.isfinite(speed_px_d)
-    assert 0.05 < np.median(speed_px_d[inside]) < 0.4
+    d12, d23, d13 = (
+        ogive.match(
+            looks[i][0], looks[j][0], mask=ogive.Masks(looks[i][1], looks[j][1]),
+            forward_backward=1.0, **options,
+        )
+        for i, j in ((0, 1), (1, 2), (0, 2))
+    )  # fmt: skip
+    points = pd.read_csv(bench_dir / "perito_moreno_points.csv")
+    points = points[np.hypot(points.vx_px_per_day, points.vy_px_per_day) > 0.2]
+    for found, days in ((d12, 10), (d23, 10), (d13, 20)):
+        there = found.interp(x=xr.DataArray(points.x, dims="p"), y=xr.DataArray(points.y, dims="p"))
+        # A look is misregistered as a whole by half a pixel or so: 0.05 px/d in ten days.
+        assert 0.2 < float(np.hypot(there.dx, there.dy).median()) / days < 0.3
+        assert float(found.forward_backward_distance.median()) < 0.1
     residual = closure(d12, d23, d13)
-    length = np.hypot(residual.dx, residual.dy)
-    # Three errors of a tenth of a pixel, and change of the surface.
-    assert float(length.median()) < 0.5
+    # Each of the three declares about 0.05 px on this texture.
+    assert float(np.hypot(residual.dx, residual.dy).median()) < 0.1
