@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from ogive.correction.velocity import speed_error
 from ogive.model import ATTRIBUTES, DAYS_PER_YEAR, DateError, InputError
 
-from .irls import Options, Result, empty_result, invert_range
+from .irls import Options, invert_range
 from .network import Closure, Network, build_network
+from .propagation import Result, empty_result
 
 __all__ = ["drop_duplicate_pairs", "invert"]
 

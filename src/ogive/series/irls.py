@@ -1,4 +1,4 @@
-"""Iteratively reweighted least squares for one pixel after the other, compiled.
+"""Iteratively reweighted least squares, eight pixels at a time, compiled.
 
 Solves Charrier et al. (2022), eq. 1, for the cumulative displacement C at the nodes of a network,
 
@@ -11,6 +11,11 @@ and 7).
 The two components share one weight: a wrong match is wrong in both. Each has its own scale, the
 median absolute residual (Holland & Welsch 1977), which outliers do not inflate as they inflate the
 standard deviation of eq. 3. ``literal=True`` gives eqs. 3 and 4 as printed, component by component.
+
+A pixel lives in a *lane*. Every round builds, factorises and solves the systems of all lanes; then
+each lane takes its own decision, and one whose pixel is finished takes the next pixel, so that
+pixels of few and of many iterations fill the registers alike. An observation that a pixel lacks
+stays in its system with a weight of zero.
 """
 
 from __future__ import annotations
@@ -21,27 +26,55 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from .lanes import LANES, aligned, inner, load, spread, store
 from .network import Combinations, Plan, combine, empty_combinations
-from .solver import VECTOR as _VECTOR
-from .solver import factorise, inverse_in_envelope, shape_rows, solve_two
+from .propagation import (
+    SMALLEST_SCALE_M,
+    Result,
+    add_noise,
+    period_spreads,
+    read_off,
+    report,
+    unit_variance,
+    variance_in_time,
+    velocity_change,
+)
+from .rows import (
+    Rows,
+    add_rows,
+    empty_rows,
+    leverages,
+    pull,
+    residuals,
+    reweight,
+    studentize,
+)
+from .solver import (
+    BLOCK,
+    Envelope,
+    factorise,
+    inverse_in_envelope,
+    shape_envelope,
+    solve_two,
+)
 
-__all__ = ["Options", "Result", "empty_result", "invert_range"]
+__all__ = ["Options", "invert_range"]
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 
 CONVERGED, NOT_CONVERGED, NO_OBSERVATION, NO_REDUNDANCY, SINGULAR = 0, 1, 2, 3, 4
 
-# A displacement is never known better than this: the floor of the residuals' scale, in metres.
-_SMALLEST_SCALE_M = 1e-6
-# Below this, 1 - leverage says that no other observation checks this one.
-_UNCHECKED = 0.01
+# What a lane waits for: its first solution, a further one, the leverages of its last weights, the
+# system whose inverse gives its errors.
+FIRST, FURTHER, LAST, ERRORS = 0, 1, 2, 3
+
 # Consistency of the median absolute deviation with a normal standard deviation.
 _MAD_TO_SIGMA = 1.4826022185056018
 # Weight of the minimum-norm term where there is no regularisation; its effect is iterated away.
 _RIDGE = 1e-6
 
-_combinations = njit(nogil=True, cache=True)(empty_combinations)
+_combinations = inner(empty_combinations)
 
 
 class Options(NamedTuple):
@@ -56,72 +89,124 @@ class Options(NamedTuple):
     declared: bool
 
 
-class Result(NamedTuple):
-    """What is written per pixel; ``weight`` may have no pixels when it is not wanted."""
+class _Lanes(NamedTuple):
+    """What each lane is at; the last axis of its numbers are the lanes.
 
-    displacement: NDArray[np.float32]
-    error: NDArray[np.float32]
-    observations: NDArray[np.int32]
-    weight: NDArray[np.float32]
-    iterations: NDArray[np.int16]
-    status: NDArray[np.uint8]
-    used: NDArray[np.int32]
-    valid: NDArray[np.int32]
-    unusable: NDArray[np.int32]
-    subnetworks: NDArray[np.int32]
-    scale: NDArray[np.float32]
+    ``pixel`` is -1 where no pixel is left. ``links`` hold the rows of pixels with gaps whose
+    observations are combined, lane by lane; the others have those of ``Rows.common``.
+    """
 
-
-class _Rows(NamedTuple):
-    """Displacements (m), relative variances and weights of the combinations of one pixel."""
-
-    value: F8
-    variance: F8
-    prior: F8
-    factor: F8
-    weight: F8
-    leverage: F8
-    residual: F8
-    scratch: F8
-
-
-class _Nodes(NamedTuple):
-    """Per node or per equation: envelope, solution, right-hand sides."""
-
-    first: I8
-    start: I8
-    last: I8
+    pixel: I8
+    phase: I8
+    iterations: I8
+    total: I8
+    present: I8
+    own: NDArray[np.bool_]
+    held: NDArray[np.bool_]
+    settled: NDArray[np.bool_]
+    expects: NDArray[np.bool_]
+    sound: NDArray[np.bool_]
+    active: F8
+    fresh: F8
+    strength: F8
+    stretch: F8
+    newton: F8
+    freedom: F8
+    checked: F8
+    smaller: F8
+    limit: F8
+    step: F8
+    scale: F8
+    typical: F8
+    unit: F8
+    spread: F8
     solution: F8
     before: F8
-    right: F8
     expected: F8
+    right: F8
+    obs_variance: F8
+    links: Combinations
+
+
+class _Cube(NamedTuple):
+    """One block of pixels, and what all of them share."""
+
+    velocity: NDArray[np.float32]
+    sigma: NDArray[np.float32]
+    order: I8
+    own_rows: bool
+    # Room for the observations of one pixel.
+    displacement: F8
+    variance: F8
+    valid: NDArray[np.bool_]
     scratch: F8
-    below: I8
 
 
-def empty_result(pixels: int, periods: int, observations: int, *, weights: bool) -> Result:
-    """Room for the results of some pixels."""
-    return Result(
-        displacement=np.full((pixels, 2, periods), np.nan, np.float32),
-        error=np.full((pixels, 2, periods), np.nan, np.float32),
-        observations=np.zeros((pixels, periods), np.int32),
-        weight=np.zeros((pixels if weights else 0, observations), np.float32),
-        iterations=np.zeros(pixels, np.int16),
-        status=np.full(pixels, NO_OBSERVATION, np.uint8),
-        used=np.zeros(pixels, np.int32),
-        valid=np.zeros(pixels, np.int32),
-        unusable=np.zeros(pixels, np.int32),
-        subnetworks=np.zeros(pixels, np.int32),
-        scale=np.full((pixels, 2), np.nan, np.float32),
+@inner
+def _empty_lanes(plan: Plan) -> _Lanes:
+    n, nodes = plan.first_date.size, plan.node_days.size
+    rows = BLOCK * ((nodes - 1 + BLOCK - 1) // BLOCK)
+    kept = n if plan.combine else 0
+    return _Lanes(
+        pixel=np.full(LANES, -1),
+        phase=np.zeros(LANES, np.int64),
+        iterations=np.zeros(LANES, np.int64),
+        total=np.zeros(LANES, np.int64),
+        present=np.zeros(LANES, np.int64),
+        own=np.zeros(LANES, np.bool_),
+        held=np.zeros(LANES, np.bool_),
+        settled=np.zeros(LANES, np.bool_),
+        expects=np.zeros(LANES, np.bool_),
+        sound=np.zeros(LANES, np.bool_),
+        active=np.zeros(LANES),
+        fresh=np.zeros(LANES),
+        strength=np.zeros(LANES),
+        stretch=np.zeros(LANES),
+        newton=np.ones(LANES),
+        freedom=np.zeros(LANES),
+        checked=np.zeros(LANES),
+        smaller=np.zeros((2, LANES)),
+        limit=np.zeros((2, LANES)),
+        step=np.zeros(LANES),
+        scale=np.ones((2, LANES)),
+        typical=np.ones((2, LANES)),
+        unit=np.zeros((2, LANES)),
+        spread=np.zeros((LANES, plan.period_node.size - 1)),
+        solution=aligned(2 * nodes).reshape(2, nodes, LANES),
+        before=aligned(2 * nodes).reshape(2, nodes, LANES),
+        expected=aligned(2 * nodes).reshape(2, nodes, LANES),
+        right=aligned(2 * rows).reshape(2, rows, LANES),
+        obs_variance=np.zeros((LANES, kept)),
+        links=Combinations(
+            start=np.zeros((LANES, kept), np.int64),
+            end=np.zeros((LANES, kept), np.int64),
+            member=np.zeros((LANES, kept, 3), np.int64),
+            sign=np.zeros((LANES, kept, 3), np.int64),
+            members=np.zeros((LANES, kept), np.int64),
+        ),
     )
 
 
-@njit(nogil=True, cache=True)
+@inner
+def _links_of(lanes: _Lanes, rows: Rows, lane: int) -> Combinations:
+    """Tell the rows of one lane."""
+    if not lanes.own[lane]:
+        return rows.common
+    return Combinations(
+        lanes.links.start[lane],
+        lanes.links.end[lane],
+        lanes.links.member[lane],
+        lanes.links.sign[lane],
+        lanes.links.members[lane],
+    )
+
+
+@inner
 def _median(values: F8, count: int) -> float:
     return float(np.partition(values[:count], count // 2)[count // 2])
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _select(
     velocity: NDArray[np.float32],
     sigma: NDArray[np.float32],
@@ -146,71 +231,153 @@ def _select(
     return count, unusable
 
 
-@njit(nogil=True, cache=True)
-def _typical_variance(variance: F8, valid: NDArray[np.bool_], scratch: F8) -> float:
-    """Take the median: a weight of one means a typical observation, and λ keeps its meaning."""
-    count = 0
+@inner
+def _typical_variance(
+    variance: F8, valid: NDArray[np.bool_], order: I8, count: int, scratch: F8
+) -> float:
+    """Take the median: a weight of one means a typical observation, and λ keeps its meaning.
+
+    ``order`` sorts the variances where all pixels share them, and is empty elsewhere.
+    """
+    if order.size > 0:
+        left = count // 2
+        for y in order:
+            left -= valid[y]
+            if left < 0:
+                return float(variance[y])
+    found = 0
     for y in range(valid.size):
         if valid[y]:
-            scratch[count] = variance[y]
-            count += 1
-    return _median(scratch, count)
+            scratch[found] = variance[y]
+            found += 1
+    return float(_median(scratch, found))
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _fill_rows(
-    rows: _Rows,
-    links: Combinations,
-    total: int,
-    displacement: F8,
-    variance: F8,
-    typical: F8,
-    c0: int,
-    c1: int,
-    literal: bool,
-) -> None:
+    rows: Rows, links: Combinations, total: int, cube: _Cube, typical: F8, c0: int, c1: int,
+    literal: bool, lane: int,
+) -> None:  # fmt: skip
     """Values, relative variances and first weights W0 of the combinations."""
     for r in range(total):
         mean = 0.0
         linear = 0.0
         for c in range(c0, c1):
-            value, spread = 0.0, 0.0
+            value, spread_of = 0.0, 0.0
             for k in range(links.members[r]):
                 y = links.member[r, k]
-                value += links.sign[r, k] * displacement[c, y]
-                spread += variance[c, y]
+                value += links.sign[r, k] * cube.displacement[c, y]
+                spread_of += cube.variance[c, y]
                 if literal:
-                    linear += np.sqrt(variance[c, y] / typical[c])
-            rows.value[c, r] = value
-            rows.variance[c, r] = spread / typical[c]
-            mean += rows.variance[c, r]
+                    linear += np.sqrt(cube.variance[c, y] / typical[c, lane])
+            relative = spread_of / typical[c, lane]
+            rows.value[c, r, lane] = value
+            rows.variance[c, r, lane] = relative
+            mean += relative
         # |B| applied to errors as in the paper, or to variances as independent errors add.
-        rows.prior[r] = 1.0 / linear**2 if literal else (c1 - c0) / mean
-        rows.factor[r] = 1.0
-        rows.weight[r] = rows.prior[r]
+        prior = 1.0 / linear**2 if literal else (c1 - c0) / mean
+        rows.prior[r, lane] = prior
+        if cube.own_rows:
+            rows.start[r, lane], rows.end[r, lane] = links.start[r], links.end[r]
 
 
-@njit(nogil=True, cache=True)
-def _reach(first: I8, node: int, other: int) -> None:
+@inner
+def _clear_row(rows: Rows, r: int, own_rows: bool, lane: int) -> None:
+    """Leave a row out of one lane: whatever multiplies it is zero."""
+    for c in range(2):
+        rows.value[c, r, lane] = 0.0
+        rows.variance[c, r, lane] = 1.0
+    rows.prior[r, lane] = 0.0
+    if own_rows:
+        rows.leverage[r, lane] = 0.0
+        rows.start[r, lane], rows.end[r, lane] = 0, 0
+
+
+@inner
+def _load(
+    plan: Plan, options: Options, cube: _Cube, rows: Rows, whole_total: int, lanes: _Lanes,
+    lane: int, pixel: int, c0: int, c1: int, result: Result,
+) -> bool:  # fmt: skip
+    """Let a lane begin with a pixel; False if the pixel has nothing to solve."""
+    errors = cube.sigma[0 if cube.sigma.shape[0] == 1 else pixel]
+    count, unusable = _select(
+        cube.velocity[pixel], errors, cube.displacement, cube.variance, plan.span_years, cube.valid
+    )
+    result.valid[pixel], result.unusable[pixel] = count, unusable
+    if count == 0:
+        return False
+    n = plan.first_date.size
+    own = plan.combine and count < n
+    lanes.own[lane] = own
+    total = whole_total
+    if own:
+        lanes.own[lane] = True
+        total = combine(plan, cube.valid, _links_of(lanes, rows, lane))
+    if total == 0:
+        return False
+    for c in range(2):
+        order = cube.order[c]
+        lanes.typical[c, lane] = _typical_variance(
+            cube.variance[c], cube.valid, order, count, cube.scratch
+        )
+    if plan.combine:
+        lanes.obs_variance[lane] = 0.0
+        for c in range(c0, c1):
+            for y in range(n):
+                if cube.valid[y]:
+                    lanes.obs_variance[lane, y] += cube.variance[c, y] / (
+                        lanes.typical[c, lane] * (c1 - c0)
+                    )
+    _fill_rows(
+        rows, _links_of(lanes, rows, lane), total, cube, lanes.typical, c0, c1, options.literal,
+        lane,
+    )  # fmt: skip
+    if not plan.combine and count < n:
+        for y in range(n):
+            if not cube.valid[y]:
+                _clear_row(rows, y, cube.own_rows, lane)
+    for r in range(total, rows.prior.shape[0]):
+        _clear_row(rows, r, cube.own_rows, lane)
+    if c0 == 0:
+        result.status[pixel] = CONVERGED
+    lanes.pixel[lane] = pixel
+    lanes.phase[lane] = FIRST
+    lanes.fresh[lane] = 1.0
+    lanes.total[lane] = total
+    lanes.present[lane] = total if plan.combine else count
+    lanes.strength[lane] = options.regularisation
+    lanes.expects[lane] = False
+    _restart(lanes, lane)
+    lanes.iterations[lane] = 0
+    for k in range(lanes.expected.shape[1]):
+        lanes.expected[0, k, lane] = 0.0
+        lanes.expected[1, k, lane] = 0.0
+    return True
+
+
+@inner
+def _restart(lanes: _Lanes, lane: int) -> None:
+    """Begin to look for the residuals' scale."""
+    lanes.held[lane] = False
+    lanes.scale[0, lane] = np.inf
+    lanes.scale[1, lane] = np.inf
+
+
+@inner
+def _lower(reach: I8, node: int, other: int) -> None:
     """Let the envelope hold the entry of two nodes; node 0 is the origin and has no equation."""
     low, high = min(node, other) - 1, max(node, other) - 1
     if low >= 0:
-        first[high] = min(first[high], low)
+        reach[high] = min(reach[high], low)
 
 
-@njit(nogil=True, cache=True)
-def _shape_envelope(plan: Plan, links: Combinations, total: int, nodes: _Nodes) -> tuple[int, int]:
-    """First columns and starts of the equations; returns the length and the half-width."""
-    size = plan.node_days.size - 1
-    first = nodes.first
-    for i in range(size):
-        first[i] = max(i - 2, 0)
+@inner
+def _extend_reach(plan: Plan, links: Combinations, total: int, reach: I8) -> bool:
+    """Let each equation begin no later than these rows ask; True if any begins earlier now."""
+    size = reach.size
+    old = reach.copy()
     for r in range(total):
-        _reach(first, links.start[r], links.end[r])
-    for k in range(plan.period_node.size - 1):
-        a, b = plan.period_node[k], plan.period_node[k + 1]
-        _reach(first, a, b)
-        _reach(first, a, b + 1)
+        _lower(reach, links.start[r], links.end[r])
     if plan.combine:
         # Observations shared by combinations correlate these: their nodes meet in B Σ Bᵀ.
         low = np.full(plan.first_date.size, size, np.int64)
@@ -222,86 +389,81 @@ def _shape_envelope(plan: Plan, links: Combinations, total: int, nodes: _Nodes) 
             for k in range(links.members[r]):
                 # The first node of all may be the origin; then the next one bounds the reach.
                 bound = max(low[links.member[r, k]], 1)
-                _reach(first, bound, links.end[r])
-                _reach(first, bound, max(links.start[r], 1))
-    width = 0
-    for i in range(size):
-        width = max(width, i - first[i])
-    return shape_rows(first, size, nodes.start, nodes.last), width
+                _lower(reach, bound, links.end[r])
+                _lower(reach, bound, max(links.start[r], 1))
+    return bool(np.any(reach < old))
 
 
-@njit(nogil=True, cache=True)
-def _add(envelope: F8, start: I8, first: I8, node: int, other: int, value: float) -> None:
-    """Add to one entry of the lower triangle, if it exists."""
-    i, j = max(node, other) - 1, min(node, other) - 1
-    if j >= 0:
-        envelope[start[i] + j - first[i]] += value
+@inner
+def _least_reach(plan: Plan) -> I8:
+    """Where each equation begins without observations: smoothness, and the ends of the periods."""
+    size = plan.node_days.size - 1
+    reach = np.maximum(np.arange(size) - 2, 0)
+    for k in range(plan.period_node.size - 1):
+        a, b = plan.period_node[k], plan.period_node[k + 1]
+        _lower(reach, a, b)
+        _lower(reach, a, b + 1)
+        _lower(reach, a + 1, b)
+        _lower(reach, a + 1, b + 1)
+    return reach
 
 
-@njit(nogil=True, cache=True)
-def _add_smoothness(plan: Plan, nodes: _Nodes, strength: float, envelope: F8) -> None:
+@inner
+def _add_smoothness(plan: Plan, strength: F8, shape: Envelope, envelope: F8) -> None:
     """Add strength · ΓᵀΓ, with Γ the differences of successive velocities."""
-    t = plan.node_days
+    t, at = plan.node_days, shape.at
+    each = load(strength, 0)
     for k in range(t.size - 2):
         left, right = 1.0 / (t[k + 1] - t[k]), 1.0 / (t[k + 2] - t[k + 1])
         row = (left, -(left + right), right)
-        for i in range(3):
-            for j in range(i + 1):
-                _add(envelope, nodes.start, nodes.first, k + i, k + j, strength * row[i] * row[j])
+        for p in range(3):
+            for q in range(p + 1):
+                i, j = k + p - 1, k + q - 1
+                if j >= 0:
+                    value = load(envelope, at[i] + j) + each * spread(row[p] * row[q])
+                    store(envelope, at[i] + j, value)
 
 
-@njit(nogil=True, cache=True)
-def _interleaved(total: int) -> int:
-    return 8 * ((total + 7) // 8)
+@inner
+def _add_ridge(plan: Plan, shape: Envelope, envelope: F8) -> None:
+    """Add a small multiple of ‖X‖², the displacements between nodes."""
+    at = shape.at
+    ridge = spread(_RIDGE)
+    for i in range(plan.node_days.size - 1):
+        store(envelope, at[i] + i, load(envelope, at[i] + i) + ridge)
+        if i > 0:
+            j = i - 1
+            store(envelope, at[j] + j, load(envelope, at[j] + j) + ridge)
+            store(envelope, at[i] + j, load(envelope, at[i] + j) - ridge)
 
 
-@njit(nogil=True, cache=True)
-def _interleave(k: int, total: int) -> int:
-    """Take rows from eight places in turn: neighbours add to the same entry and would wait."""
-    return (k & 7) * ((total + 7) // 8) + (k >> 3)
-
-
-@njit(nogil=True, cache=True)
+@inner
 def _assemble(
-    plan: Plan, nodes: _Nodes, links: Combinations, total: int, rows: _Rows, strength: float,
-    envelope: F8, length: int,
+    plan: Plan, options: Options, rows: Rows, total: int, shared: bool, lanes: _Lanes,
+    shape: Envelope, envelope: F8,
 ) -> None:  # fmt: skip
-    """Build the normal matrix AᵀWA + λΓᵀΓ (plus a small multiple of XᵀX where λ is 0)."""
-    start, first = nodes.start, nodes.first
-    envelope[:length] = 0.0
-    for k in range(_interleaved(total)):
-        r = _interleave(k, total)
-        if r >= total:
-            continue
-        w = rows.weight[r]
-        i, j = links.end[r] - 1, links.start[r] - 1
-        envelope[start[i] + i - first[i]] += w
-        if j >= 0:
-            envelope[start[j] + j - first[j]] += w
-            envelope[start[i] + j - first[i]] -= w
-    if strength > 0.0:
-        _add_smoothness(plan, nodes, strength, envelope)
+    """Build the normal matrices AᵀWA + λΓᵀΓ, and what the errors of some lanes add to theirs."""
+    envelope[: LANES * shape.length] = 0.0
+    add_rows(rows, total, shared, shape, envelope)
+    if options.regularisation > 0.0:
+        _add_smoothness(plan, lanes.strength, shape, envelope)
     else:
-        for k in range(plan.node_days.size - 1):
-            _add(envelope, start, first, k + 1, k + 1, _RIDGE)
-            _add(envelope, start, first, k, k, _RIDGE)
-            _add(envelope, start, first, k + 1, k, -_RIDGE)
+        _add_ridge(plan, shape, envelope)
+    for i in range(plan.node_days.size - 1, shape.at.size):
+        store(envelope, shape.at[i] + i, spread(1.0))
+    if plan.combine:
+        for lane in range(LANES):
+            if lanes.pixel[lane] >= 0 and lanes.phase[lane] == ERRORS:
+                add_noise(
+                    plan, _links_of(lanes, rows, lane), rows, lanes.total[lane], lane,
+                    lanes.obs_variance[lane], lanes.step[lane], shape, envelope,
+                )  # fmt: skip
 
 
-@njit(nogil=True, cache=True)
-def _residuals(
-    links: Combinations, total: int, rows: _Rows, solution: F8, c0: int, c1: int
-) -> None:
-    for c in range(c0, c1):
-        value, residual, position = rows.value[c], rows.residual[c], solution[c]
-        for r in range(total):
-            residual[r] = value[r] - (position[links.end[r]] - position[links.start[r]])
-
-
-@njit(nogil=True, cache=True)
+@inner
 def _solve(
-    plan: Plan, nodes: _Nodes, links: Combinations, total: int, rows: _Rows, strength: float,
-    envelope: F8, c0: int, c1: int,
+    options: Options, rows: Rows, total: int, shared: bool, lanes: _Lanes, shape: Envelope,
+    envelope: F8, reciprocal: F8, c0: int, c1: int,
 ) -> None:  # fmt: skip
     """Find the cumulative displacement of the components, node 0 at the origin.
 
@@ -309,58 +471,77 @@ def _solve(
     Without regularisation the ridge's effect is iterated away, which leaves the solution of
     minimum norm ‖X‖.
     """
-    size = plan.node_days.size - 1
-    solution, right = nodes.solution, nodes.right
+    solution, right = lanes.solution, lanes.right
+    nodes, equations = solution.shape[1], right.shape[1]
+    for k in range(2 * nodes):
+        store(solution, k, load(lanes.expected, k))
+    for k in range(1 if options.regularisation > 0.0 else 6):
+        residual = rows.residual
+        if k == 0 and options.smoothing_days == 0.0:  # nothing is expected
+            residual = rows.value
+        else:
+            residuals(rows, total, shared, solution, c0, c1)
+        pull(rows, total, shared, residual, c0, c1, right)
+        solve_two(shape, envelope, reciprocal, right[0], right[1])
+        for c in range(c0, c1):
+            for k in range(1, nodes):
+                value = load(solution, c * nodes + k) + load(right, c * equations + k - 1)
+                store(solution, c * nodes + k, value)
+
+
+@inner
+def _mean_change(lanes: _Lanes, lane: int, c0: int, c1: int) -> float:
+    """Compute mean |ΔX| between nodes since the last solution."""
+    total = 0.0
+    size = lanes.solution.shape[1] - 1
     for c in range(c0, c1):
-        for k in range(size + 1):
-            solution[c, k] = nodes.expected[c, k]
-    for _ in range(1 if strength > 0.0 else 6):
-        right[:] = 0.0
-        _residuals(links, total, rows, solution, c0, c1)
-        for c in range(c0, c1):
-            for k in range(_interleaved(total)):
-                r = _interleave(k, total)
-                if r >= total:
-                    continue
-                pull = rows.weight[r] * rows.residual[c, r]
-                right[c, links.end[r]] += pull
-                right[c, links.start[r]] -= pull
-        solve_two(envelope, nodes.start, nodes.first, size, right[0, 1:], right[1, 1:])
-        for c in range(c0, c1):
-            for k in range(1, size + 1):
-                solution[c, k] += right[c, k]
+        new, old = lanes.solution[c], lanes.before[c]
+        for k in range(size):
+            change = new[k + 1, lane] - new[k, lane]
+            total += abs(change - (old[k + 1, lane] - old[k, lane]))
+    return float(total / (size * (c1 - c0)))
 
 
-@njit(nogil=True, cache=True)
-def _leverages(links: Combinations, total: int, rows: _Rows, band: F8, half_width: int) -> None:
-    """Take the diagonal of the hat matrix A N⁻¹ AᵀW."""
-    for r in range(total):
-        i, j = links.end[r] - 1, links.start[r] - 1
-        spread = band[i, half_width]
-        if j >= 0:
-            spread += band[j, half_width] - 2.0 * band[i, half_width + j - i]
-        rows.leverage[r] = min(max(rows.weight[r] * spread, 0.0), 1.0)
+@inner
+def _step(rows: Rows, total: int, shared: bool, lanes: _Lanes, c0: int, c1: int) -> None:
+    """Go from the last solutions to the new ones, or beyond; residuals are those of the end."""
+    solution, before = lanes.solution, lanes.before
+    nodes = solution.shape[1]
+    stretch = load(lanes.stretch, 0)
+    for c in range(c0, c1):
+        for k in range(c * nodes, (c + 1) * nodes):
+            old = load(before, k)
+            new = old + stretch * (load(solution, k) - old)
+            store(solution, k, new)
+            store(before, k, new)
+    residuals(rows, total, shared, solution, c0, c1)
 
 
-@njit(nogil=True, cache=True)
-def _robust_scale(rows: _Rows, total: int, c: int) -> float:
-    """Spread of the studentized residuals that some other observation checks; -1 if too few."""
+@inner
+def _limit_scale(lanes: _Lanes, c0: int, c1: int) -> None:
+    """Squares of studentized residuals whose median asks for a lower scale are below the limit."""
+    for c in range(c0, c1):
+        for lane in range(LANES):
+            scale = 0.8 * lanes.scale[c, lane]
+            falls = scale > SMALLEST_SCALE_M
+            lanes.limit[c, lane] = (scale / _MAD_TO_SIGMA) ** 2 if falls else -1.0
+
+
+@inner
+def _robust_scale(rows: Rows, total: int, c: int, lane: int, scratch: F8) -> float:
+    """Spread of the studentized residuals that some other observation checks."""
     count = 0
-    freedom = 0.0
+    squares = rows.studentized[c]
     for r in range(total):
-        free = 1.0 - rows.leverage[r]
-        freedom += free
-        if free > _UNCHECKED:
-            rows.scratch[count] = rows.residual[c, r] ** 2 / (rows.variance[c, r] * free)
-            count += 1
-    if count < 3 or freedom < 1.0:
-        return -1.0
-    return max(_MAD_TO_SIGMA * float(np.sqrt(_median(rows.scratch, count))), _SMALLEST_SCALE_M)
+        value = squares[r, lane]
+        scratch[count] = value
+        count += value >= 0.0
+    return max(_MAD_TO_SIGMA * float(np.sqrt(_median(scratch, count))), SMALLEST_SCALE_M)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _rescale(
-    rows: _Rows, total: int, c0: int, c1: int, unknowns: int, options: Options, scale: F8
+    rows: Rows, lanes: _Lanes, lane: int, c0: int, c1: int, options: Options, scratch: F8
 ) -> bool:
     """Estimate the residuals' scale, -1 where nothing checks anything; True if it is to be held.
 
@@ -369,229 +550,38 @@ def _rescale(
     redundancy the fit does not shrink its own scale by following ever fewer observations. Once the
     solution has settled the scale is tested once more.
     """
+    total = lanes.total[lane]
     if options.literal:
         squares = 0.0
         for r in range(total):
-            squares += rows.residual[c0, r] ** 2
-        freedom = total - unknowns
-        spread = np.sqrt(squares / freedom) if freedom > 0 else -1.0
-        scale[c0] = max(spread, _SMALLEST_SCALE_M) if freedom > 0 else -1.0
+            if rows.prior[r, lane] > 0.0:
+                squares += rows.residual[c0, r, lane] ** 2
+        freedom = lanes.present[lane] - (lanes.solution.shape[1] - 1)
+        spread_of = np.sqrt(squares / freedom) if freedom > 0 else -1.0
+        lanes.scale[c0, lane] = max(spread_of, SMALLEST_SCALE_M) if freedom > 0 else -1.0
         return False
     falls = False
+    if lanes.checked[lane] < 3 or lanes.freedom[lane] < 1.0:
+        lanes.scale[c0, lane] = -1.0
+        return True
     for c in range(c0, c1):
-        spread = _robust_scale(rows, total, c)
-        if spread < 0.0:
-            scale[c0] = -1.0
-            return True
-        if spread < 0.8 * scale[c]:
-            scale[c] = spread
+        # The median need not be found to know that it is too large.
+        if lanes.smaller[c, lane] <= lanes.checked[lane] // 2:
+            continue
+        spread_of = _robust_scale(rows, total, c, lane, scratch)
+        if spread_of < 0.8 * lanes.scale[c, lane]:
+            lanes.scale[c, lane] = spread_of
             falls = True
     return not falls
 
 
-@njit(nogil=True, cache=True, fastmath=_VECTOR)
-def _reweight(rows: _Rows, total: int, c0: int, c1: int, options: Options, scale: F8) -> float:
-    """Weight anew by Tukey's biweight of the studentized residuals.
-
-    Returns by how much a step with these weights falls short of Newton's: the mean biweight over
-    the mean slope of the influence function.
-    """
-    z2 = rows.scratch
-    z2[:total] = 0.0
-    for c in range(c0, c1):
-        residual, variance = rows.residual[c], rows.variance[c]
-        unit = 1.0 / scale[c] ** 2
-        for r in range(total):
-            spread = 1.0 if options.literal else variance[r]
-            z2[r] += unit * residual[r] * residual[r] / spread
-    limit = 1.0 / options.tukey_c**2
-    share = 4.0 / (c1 - c0)
-    weights, slopes = 0.0, 0.0
-    for r in range(total):
-        u = limit * z2[r] / max(1.0 - rows.leverage[r], 1e-9)
-        if options.literal:
-            u /= rows.prior[r]  # prior is W0², and eq. 4 takes Z / W0
-        inside = max(1.0 - u, 0.0)
-        factor = inside * inside
-        rows.factor[r] = factor
-        # In eq. 1 W multiplies the residual; the default weights its square.
-        rows.weight[r] = factor * factor if options.literal else rows.prior[r] * factor
-        weights += factor
-        slopes += factor - share * u * inside
-    return float(weights / max(slopes, 0.5 * weights)) if weights > 0.0 else 1.0
-
-
-@njit(nogil=True, cache=True)
-def _mean_change(nodes: _Nodes, size: int, c0: int, c1: int) -> float:
-    """Compute mean |ΔX| between nodes since the last solution."""
-    total = 0.0
-    for c in range(c0, c1):
-        for k in range(size):
-            new = nodes.solution[c, k + 1] - nodes.solution[c, k]
-            total += abs(new - (nodes.before[c, k + 1] - nodes.before[c, k]))
-    return total / (size * (c1 - c0))
-
-
-@njit(nogil=True, cache=True)
-def _step(
-    nodes: _Nodes, links: Combinations, total: int, rows: _Rows, c0: int, c1: int, stretch: float
-) -> None:
-    """Go from the last solution to the new one, or beyond it; residuals are those of the end."""
-    for c in range(c0, c1):
-        solution, before = nodes.solution[c], nodes.before[c]
-        for k in range(solution.size):
-            solution[k] = before[k] + stretch * (solution[k] - before[k])
-            before[k] = solution[k]
-    _residuals(links, total, rows, nodes.solution, c0, c1)
-
-
-@njit(nogil=True, cache=True, fastmath=_VECTOR)
-def _unit_variance(
-    rows: _Rows, total: int, c: int, c0: int, c1: int, options: Options, scale: F8
-) -> float:
-    """σ0² of eq. 7 with the effective number of observations; NaN without redundancy.
-
-    The effective number is the sum of the biweights, the number of parameters the trace of the hat
-    matrix (the regularisation leaves fewer than p free). Since the biweight also shrinks the
-    residuals of good observations, the default adds Huber's correction (1981, eq. 7.6.6) for the
-    slope of the influence function and its spread, without which 95 % intervals hold less.
-    """
-    effective, parameters, weighted, squares = 0.0, 0.0, 0.0, 0.0
-    slope, slope_squares = 0.0, 0.0
-    for r in range(total):
-        factor = rows.factor[r]
-        effective += factor
-        parameters += rows.leverage[r]
-        t2 = rows.residual[c, r] ** 2 / rows.variance[c, r]
-        if options.literal:
-            weighted += factor * t2
-        else:
-            weighted += factor * factor * t2
-            squares += factor * factor
-            root = np.sqrt(factor)
-            z2 = t2 / (scale[c] ** 2 * max(1.0 - rows.leverage[r], 1e-9))
-            gradient = factor - 4.0 * z2 * root / options.tukey_c**2
-            slope += gradient
-            slope_squares += gradient * gradient
-    if effective - parameters < 1.0:
-        return np.nan
-    if options.literal:
-        return max(weighted / (effective - parameters), _SMALLEST_SCALE_M**2)
-    slope = max(slope, 0.1 * effective)
-    spread = max(total * slope_squares / slope**2 - 1.0, 0.0)
-    correction = effective / slope * (1.0 + parameters / total * spread)
-    mean = weighted / squares * effective / (effective - parameters)
-    return max(correction * correction * mean, _SMALLEST_SCALE_M**2)
-
-
-@njit(nogil=True, cache=True)
-def _velocity_change(plan: Plan, nodes: _Nodes, c: int) -> float:
-    """Mean square of ΓX - ΓX0: how much the velocity really changes from node to node."""
-    t = plan.node_days
-    total, count = 0.0, 0
-    for k in range(t.size - 2):
-        change = 0.0
-        for i, sign in ((k, -1.0), (k + 1, 1.0)):
-            step = nodes.solution[c, i + 1] - nodes.solution[c, i]
-            step -= nodes.expected[c, i + 1] - nodes.expected[c, i]
-            change += sign * step / (t[i + 1] - t[i])
-        total += change * change
-        count += 1
-    return total / max(count, 1)
-
-
-@njit(nogil=True, cache=True)
-def _add_noise(
-    plan: Plan, nodes: _Nodes, links: Combinations, total: int, rows: _Rows, obs_variance: F8,
-    step: float, envelope: F8,
-) -> None:  # fmt: skip
-    """Add step · AᵀW B Σ BᵀWA, the noise of rows that share observations."""
-    start, first = nodes.start, nodes.first
-    n = plan.first_date.size
-    begin = np.zeros(n + 1, np.int64)
-    for r in range(total):
-        for k in range(links.members[r]):
-            begin[links.member[r, k] + 1] += 1
-    for y in range(n):
-        begin[y + 1] += begin[y]
-    place = begin[:-1].copy()
-    row_of = np.zeros(begin[-1], np.int64)
-    sign_of = np.zeros(begin[-1], np.int64)
-    for r in range(total):
-        for k in range(links.members[r]):
-            y = links.member[r, k]
-            row_of[place[y]], sign_of[place[y]] = r, links.sign[r, k]
-            place[y] += 1
-    pull = np.zeros(plan.node_days.size)
-    touched = np.zeros(plan.node_days.size, np.int64)
-    for y in range(n):
-        count = 0
-        for k in range(begin[y], begin[y + 1]):
-            r = row_of[k]
-            value = sign_of[k] * rows.weight[r]
-            if value == 0.0:
-                continue
-            for node, part in ((links.end[r], value), (links.start[r], -value)):
-                if pull[node] == 0.0:
-                    touched[count] = node
-                    count += 1
-                    pull[node] = 1e-300
-                pull[node] += part
-        scale = step * obs_variance[y]
-        for i in range(count):
-            for j in range(i + 1):
-                value = scale * pull[touched[i]] * pull[touched[j]]
-                _add(envelope, start, first, touched[i], touched[j], value)
-        for i in range(count):
-            pull[touched[i]] = 0.0
-
-
-@njit(nogil=True, cache=True)
-def _period_spreads(plan: Plan, band: F8, half_width: int, spread: F8) -> None:
-    """Quadratic forms cᵀ S c of the displacement over each period, S in the band."""
-    for k in range(plan.period_node.size - 1):
-        a, b = plan.period_node[k], plan.period_node[k + 1]
-        f, g = plan.period_fraction[k], plan.period_fraction[k + 1]
-        node = (a, a + 1, b, b + 1)
-        part = (f - 1.0, -f, 1.0 - g, g)
-        total = 0.0
-        for i in range(4):
-            for j in range(4):
-                if node[i] > 0 and node[j] > 0 and part[i] != 0.0 and part[j] != 0.0:
-                    total += part[i] * part[j] * band[node[i] - 1, half_width + node[j] - node[i]]
-        spread[k] = total
-
-
-@njit(nogil=True, cache=True)
-def _components(links: Combinations, total: int, rows: _Rows, size: int) -> int:
-    """Count the sub-networks: groups of nodes that used observations link."""
-    parent = np.arange(size + 1)
-    touched = np.zeros(size + 1, np.bool_)
-    for r in range(total):
-        if rows.factor[r] <= 0.0:
-            continue
-        a, b = links.start[r], links.end[r]
-        touched[a] = True
-        touched[b] = True
-        while parent[a] != a:
-            parent[a] = parent[parent[a]]
-            a = parent[a]
-        while parent[b] != b:
-            parent[b] = parent[parent[b]]
-            b = parent[b]
-        parent[b] = a
-    groups = 0
-    for k in range(size + 1):
-        groups += touched[k] and parent[k] == k
-    return groups
-
-
-@njit(nogil=True, cache=True)
-def _smooth_velocity(plan: Plan, nodes: _Nodes, c: int, days: float) -> None:
+@inner
+def _smooth_velocity(plan: Plan, lanes: _Lanes, c: int, lane: int, days: float) -> None:
     """Expect the solution's own velocity, smoothed by a Gaussian of this standard deviation."""
     t = plan.node_days
     size = t.size - 1
     total = 0.0
+    lanes.expected[c, 0, lane] = 0.0
     for k in range(size):
         middle = 0.5 * (t[k] + t[k + 1])
         weights, displacement = 0.0, 0.0
@@ -599,210 +589,216 @@ def _smooth_velocity(plan: Plan, nodes: _Nodes, c: int, days: float) -> None:
             distance = (0.5 * (t[j] + t[j + 1]) - middle) / days
             if abs(distance) < 4.0:
                 w = np.exp(-0.5 * distance * distance)
+                moved = lanes.solution[c, j + 1, lane] - lanes.solution[c, j, lane]
                 weights += w * (t[j + 1] - t[j])
-                displacement += w * (nodes.solution[c, j + 1] - nodes.solution[c, j])
-        nodes.scratch[0, k] = total
+                displacement += w * moved
         total += displacement / weights * (t[k + 1] - t[k])
-    nodes.scratch[0, size] = total
-    for k in range(size + 1):
-        nodes.expected[c, k] = nodes.scratch[0, k]
+        lanes.expected[c, k + 1, lane] = total
 
 
-@njit(nogil=True, cache=True)
-def _read_off(
-    plan: Plan, nodes: _Nodes, links: Combinations, total: int, rows: _Rows, strength: float,
-    c: int, result: Result, pixel: int,
+@inner
+def _finish(
+    plan: Plan, options: Options, rows: Rows, lanes: _Lanes, lane: int, status: int,
+    shape: Envelope, band: F8, c0: int, c1: int, result: Result,
 ) -> None:  # fmt: skip
-    """Displacements over the periods; NaN where nothing was observed before or after them."""
-    size = plan.node_days.size - 1
-    covered = np.zeros(size + 1, np.int64)
-    periods = plan.period_node.size - 1
-    counts = np.zeros(periods + 1, np.int64)
-    earliest, latest = size, 0
-    for r in range(total):
-        if rows.factor[r] <= 0.0:
-            continue
-        a, b = links.start[r], links.end[r]
-        earliest, latest = min(earliest, a), max(latest, b)
-        covered[a] += 1
-        covered[b] -= 1
-        begin, end = max(plan.first_period[a], 0), min(plan.end_period[b], periods)
-        if begin < end:
-            counts[begin] += 1
-            counts[end] -= 1
-    running = 0
-    for k in range(size + 1):
-        running += covered[k]
-        covered[k] = running
-    running = 0
-    for k in range(periods):
-        running += counts[k]
-        a, b = plan.period_node[k], plan.period_node[k + 1]
-        f, g = plan.period_fraction[k], plan.period_fraction[k + 1]
-        if c == 1 or result.observations[pixel, k] == 0:
-            result.observations[pixel, k] = running
-        last = b + 1 if g > 0.0 else b
-        begin = a + 1 if f == 1.0 else a
-        if begin < earliest or last > latest:
-            continue
-        if strength == 0.0:
-            whole = True
-            for i in range(begin, last):
-                whole = whole and covered[i] > 0
-            if not whole:
-                continue
-        s = nodes.solution
-        result.displacement[pixel, c, k] = (
-            (1.0 - g) * s[c, b] + g * s[c, b + 1] - (1.0 - f) * s[c, a] - f * s[c, a + 1]
-        )
-
-
-@njit(nogil=True, cache=True)
-def _factorise(nodes: _Nodes, size: int, envelope: F8) -> bool:
-    return factorise(envelope, nodes.start, nodes.first, size, nodes.scratch[0])
-
-
-@njit(nogil=True, cache=True)
-def _invert(nodes: _Nodes, size: int, envelope: F8, half_width: int, band: F8) -> None:
-    inverse_in_envelope(
-        envelope,
-        nodes.start,
-        nodes.first,
-        nodes.last,
-        size,
-        half_width,
-        band,
-        nodes.scratch,
-        nodes.below,
-    )
-
-
-@njit(nogil=True, cache=True)
-def _first_solution(
-    plan: Plan, nodes: _Nodes, links: Combinations, total: int, rows: _Rows, strength: float,
-    envelope: F8, length: int, band: F8, half_width: int,
-) -> bool:  # fmt: skip
-    """Factor and selected inverse of the first weights; False if the system is singular."""
-    size = plan.node_days.size - 1
-    _assemble(plan, nodes, links, total, rows, strength, envelope, length)
-    if not _factorise(nodes, size, envelope):
-        return False
-    _invert(nodes, size, envelope, half_width, band)
-    _leverages(links, total, rows, band, half_width)
-    return True
-
-
-@njit(nogil=True, cache=True)
-def _iterate(
-    plan: Plan, nodes: _Nodes, links: Combinations, total: int, rows: _Rows, options: Options,
-    envelope: F8, length: int, band: F8, half_width: int, c0: int, c1: int, scale: F8,
-    iterations: int,
-) -> tuple[int, int]:  # fmt: skip
-    """Reweight and solve until mean |ΔX| is below the tolerance; returns status and iterations."""
-    size = plan.node_days.size - 1
-    strength = options.regularisation
-    held = False
-    scale[:] = np.inf
-    while True:
-        if not held:
-            held = _rescale(rows, total, c0, c1, size, options, scale)
-        if scale[c0] < 0.0:
-            return NO_REDUNDANCY, iterations
-        stretch = _reweight(rows, total, c0, c1, options, scale)
-        if iterations >= options.max_iterations:
-            return NOT_CONVERGED, iterations
-        _assemble(plan, nodes, links, total, rows, strength, envelope, length)
-        if not _factorise(nodes, size, envelope):
-            return SINGULAR, iterations
-        _solve(plan, nodes, links, total, rows, strength, envelope, c0, c1)
-        iterations += 1
-        _invert(nodes, size, envelope, half_width, band)
-        _leverages(links, total, rows, band, half_width)
-        settled = _mean_change(nodes, size, c0, c1) < options.tolerance_m
-        # A stretched step converges faster to the same weights; the last one is not stretched.
-        alone = settled or options.literal or not held
-        _step(nodes, links, total, rows, c0, c1, 1.0 if alone else stretch)
-        if settled:
-            if options.literal or _rescale(rows, total, c0, c1, size, options, scale):
-                return CONVERGED, iterations
-            held = False
-
-
-@njit(nogil=True, cache=True)
-def _errors(
-    plan: Plan, nodes: _Nodes, links: Combinations, total: int, rows: _Rows, options: Options,
-    obs_variance: F8, typical: F8, envelope: F8, length: int, band: F8, half_width: int,
-    c0: int, c1: int, scale: F8, status: int, result: Result, pixel: int,
-) -> None:  # fmt: skip
-    """Propagate errors to the displacements over the periods (eq. 6).
+    """Read off a pixel, and turn its lane to the system whose inverse gives the errors (eq. 6).
 
     Σ_X = N⁻¹ M N⁻¹ with M = σ0² AᵀW B Σ BᵀWA + λ² τ² ΓᵀΓ. The second term is the error that the
     regularisation makes by pulling the velocity changes, of mean square τ², to what it expects; it
     matters only where few observations bind a value. Since N⁻¹ M N⁻¹ is minus the derivative of
     (N + s M)⁻¹ at s = 0, its entries in the envelope follow from one more selected inversion.
-    To periods that no observation covers the pixel's own variability in time is added.
     """
-    size = plan.node_days.size - 1
-    periods = plan.period_node.size - 1
+    pixel, total = lanes.pixel[lane], lanes.total[lane]
+    links = _links_of(lanes, rows, lane)
     strength = options.regularisation
-    unit = np.full(2, np.nan)
+    result.iterations[pixel] = max(result.iterations[pixel], lanes.iterations[lane])
+    result.status[pixel] = max(result.status[pixel], status)
     noise, change = 0.0, 0.0
+    read_off(plan, links, rows, total, lane, lanes.solution, strength, c0, c1, result, pixel)
     for c in range(c0, c1):
-        if status == NO_REDUNDANCY:
-            unit[c] = typical[c] if options.declared else np.nan
-        else:
-            unit[c] = _unit_variance(rows, total, c, c0, c1, options, scale)
-            if np.isnan(unit[c]) and options.declared:
-                unit[c] = typical[c]
-        result.scale[pixel, c] = np.sqrt(unit[c] / typical[c]) if options.declared else np.nan
-        noise += unit[c]
-        change += _velocity_change(plan, nodes, c)
+        typical = lanes.typical[c, lane]
+        unit = np.nan
+        if status != NO_REDUNDANCY:
+            unit = unit_variance(
+                rows, total, lanes.present[lane], lane, c, lanes.scale[c, lane], options.tukey_c,
+                options.literal,
+            )  # fmt: skip
+        if np.isnan(unit) and options.declared:
+            unit = typical
+        lanes.unit[c, lane] = unit
+        result.scale[pixel, c] = np.sqrt(unit / typical) if options.declared else np.nan
+        noise += unit
+        change += velocity_change(plan, lanes.solution, lanes.expected, c, lane)
+    report(links, rows, total, lane, plan.node_days.size - 1, result, pixel)
     if np.isnan(noise):
+        lanes.pixel[lane] = -1
         return
-    pull = strength * strength * change / noise
-    step = 1e-6 / max(1.0, pull / max(strength, 1e-30))
-    spread = np.empty(periods)
-    moved = np.empty(periods)
-    _period_spreads(plan, band, half_width, spread)
-    if plan.combine:
-        _assemble(plan, nodes, links, total, rows, strength + step * pull, envelope, length)
-        _add_noise(plan, nodes, links, total, rows, obs_variance, step, envelope)
-    else:
+    period_spreads(plan, shape, band, lane, lanes.spread[lane])
+    extra = strength * strength * change / noise
+    step = 1e-6 / max(1.0, extra / max(strength, 1e-30))
+    lanes.step[lane] = step
+    lanes.strength[lane] = strength + step * extra
+    lanes.phase[lane] = ERRORS
+    if not plan.combine:
         # Every row is an observation, of variance 1 / W0: N + s M has N's own form.
         for r in range(total):
-            w = rows.weight[r]
-            rows.weight[r] = w + step * w * w / rows.prior[r]
-        _assemble(plan, nodes, links, total, rows, strength + step * pull, envelope, length)
-    if not _factorise(nodes, size, envelope):
-        return
-    _invert(nodes, size, envelope, half_width, band)
-    _period_spreads(plan, band, half_width, moved)
+            w = rows.weight[r, lane]
+            if w > 0.0:
+                rows.weight[r, lane] = w + step * w * w / rows.prior[r, lane]
+
+
+@inner
+def _errors(
+    plan: Plan, lanes: _Lanes, lane: int, shape: Envelope, band: F8, c0: int, c1: int,
+    result: Result,
+) -> None:  # fmt: skip
+    """Errors of the displacements over the periods.
+
+    To periods that no observation covers the pixel's own variability in time is added.
+    """
+    pixel = lanes.pixel[lane]
+    moved = np.empty(lanes.spread.shape[1])
+    period_spreads(plan, shape, band, lane, moved)
     for c in range(c0, c1):
-        own = _spread_in_time(result, pixel, c)
-        for k in range(periods):
+        own = variance_in_time(result, pixel, c)
+        for k in range(moved.size):
             if np.isfinite(result.displacement[pixel, c, k]):
-                square = unit[c] * max(spread[k] - moved[k], 0.0) / step
+                derivative = max(lanes.spread[lane, k] - moved[k], 0.0) / lanes.step[lane]
+                square = lanes.unit[c, lane] * derivative
                 if result.observations[pixel, k] == 0:
                     square += own
                 result.error[pixel, c, k] = np.sqrt(square)
 
 
-@njit(nogil=True, cache=True)
-def _spread_in_time(result: Result, pixel: int, c: int) -> float:
-    """Variance in time of the displacements that observations bear out.
+@inner
+def _take_solution(
+    options: Options, lanes: _Lanes, lane: int, c0: int, c1: int, result: Result
+) -> bool:
+    """Judge a lane's new solution and how far to go to it; True if it needs its residuals' scale.
 
-    While nothing is observed the ice may have had any of the speeds that it had at other times.
+    A stretched step converges faster to the same weights; the last one is not stretched.
     """
-    count, total, squares = 0, 0.0, 0.0
-    for k in range(result.observations.shape[1]):
-        value = np.float64(result.displacement[pixel, c, k])
-        if result.observations[pixel, k] > 0 and np.isfinite(value):
-            count += 1
-            total += value
-            squares += value * value
-    if count < 2:
-        return 0.0
-    return max(squares - total * total / count, 0.0) / (count - 1)
+    phase = lanes.phase[lane]
+    lanes.stretch[lane] = 0.0
+    lanes.settled[lane] = False
+    if not lanes.sound[lane]:
+        if phase != ERRORS:
+            pixel = lanes.pixel[lane]
+            result.status[pixel] = SINGULAR
+            result.iterations[pixel] = max(result.iterations[pixel], lanes.iterations[lane])
+        lanes.pixel[lane] = -1
+        return False
+    if phase in (LAST, ERRORS):
+        return False
+    lanes.iterations[lane] += 1
+    if phase == FIRST:
+        for c in range(c0, c1):
+            for k in range(lanes.solution.shape[1]):
+                lanes.before[c, k, lane] = lanes.solution[c, k, lane]
+        lanes.stretch[lane] = 1.0
+        return True
+    settled = _mean_change(lanes, lane, c0, c1) < options.tolerance_m
+    lanes.settled[lane] = settled
+    alone = settled or options.literal or not lanes.held[lane]
+    lanes.stretch[lane] = 1.0 if alone else lanes.newton[lane]
+    return settled or not lanes.held[lane]
+
+
+@inner
+def _decide(
+    plan: Plan, options: Options, rows: Rows, lanes: _Lanes, lane: int, shape: Envelope, band: F8,
+    c0: int, c1: int, scratch: F8, result: Result,
+) -> None:  # fmt: skip
+    """Let a lane go on (it is active then), finish its pixel, or give it up."""
+    if lanes.phase[lane] == ERRORS:
+        _errors(plan, lanes, lane, shape, band, c0, c1, result)
+        lanes.pixel[lane] = -1
+        return
+    if lanes.phase[lane] == LAST:
+        _finish(plan, options, rows, lanes, lane, NOT_CONVERGED, shape, band, c0, c1, result)
+        return
+    if lanes.settled[lane]:
+        if options.literal or _rescale(rows, lanes, lane, c0, c1, options, scratch):
+            if options.smoothing_days > 0.0 and not lanes.expects[lane]:
+                for c in range(c0, c1):
+                    _smooth_velocity(plan, lanes, c, lane, options.smoothing_days)
+                lanes.expects[lane] = True
+                _restart(lanes, lane)
+            else:
+                _finish(plan, options, rows, lanes, lane, CONVERGED, shape, band, c0, c1, result)
+                return
+        else:
+            lanes.held[lane] = False
+    if not lanes.held[lane]:
+        lanes.held[lane] = _rescale(rows, lanes, lane, c0, c1, options, scratch)
+    if lanes.scale[c0, lane] < 0.0:
+        _finish(plan, options, rows, lanes, lane, NO_REDUNDANCY, shape, band, c0, c1, result)
+        return
+    lanes.active[lane] = 1.0
+    lanes.phase[lane] = LAST if lanes.iterations[lane] >= options.max_iterations else FURTHER
+
+
+@inner
+def _sweep(
+    plan: Plan, options: Options, cube: _Cube, rows: Rows, whole_total: int, reach: I8, c0: int,
+    c1: int, begin: int, stop: int, result: Result,
+) -> None:  # fmt: skip
+    """Invert the components ``c0`` to ``c1`` of a range of pixels together."""
+    lanes = _empty_lanes(plan)
+    shape = shape_envelope(reach)
+    equations = shape.at.size
+    envelope = aligned(shape.length)
+    band = aligned(equations * (shape.stride + 1) + 1)
+    reciprocal, scratch = aligned(equations), aligned(BLOCK * equations)
+    waiting = begin
+    while True:
+        wider = False
+        busy, total = 0, 0
+        shared = True
+        for lane in range(LANES):
+            while lanes.pixel[lane] < 0 and waiting < stop:
+                taken = _load(
+                    plan, options, cube, rows, whole_total, lanes, lane, waiting, c0, c1, result
+                )
+                waiting += 1
+                if taken and lanes.own[lane]:
+                    links = _links_of(lanes, rows, lane)
+                    wider |= _extend_reach(plan, links, lanes.total[lane], reach)
+            if lanes.pixel[lane] >= 0:
+                busy += 1
+                total = max(total, lanes.total[lane])
+                shared = shared and not lanes.own[lane]
+        if busy == 0:
+            return
+        if wider:
+            shape = shape_envelope(reach)
+            envelope = aligned(shape.length)
+            band = aligned(equations * (shape.stride + 1) + 1)
+        reweight(
+            rows, total, c0, c1, options.tukey_c, options.literal, lanes.scale, lanes.active,
+            lanes.fresh, lanes.newton,
+        )  # fmt: skip
+        _assemble(plan, options, rows, total, shared, lanes, shape, envelope)
+        factorise(shape, envelope, reciprocal, lanes.sound)
+        _solve(options, rows, total, shared, lanes, shape, envelope, reciprocal, c0, c1)
+        inverse_in_envelope(shape, envelope, reciprocal, band, scratch)
+        leverages(rows, total, shared, shape, band)
+        scaling = False
+        for lane in range(LANES):
+            if lanes.pixel[lane] >= 0:
+                scaling |= _take_solution(options, lanes, lane, c0, c1, result)
+        _step(rows, total, shared, lanes, c0, c1)
+        if scaling and not options.literal:
+            _limit_scale(lanes, c0, c1)
+            studentize(
+                rows, total, c0, c1, lanes.limit, lanes.freedom, lanes.checked, lanes.smaller
+            )
+        for lane in range(LANES):
+            lanes.active[lane] = 0.0
+            lanes.fresh[lane] = 0.0
+        for lane in range(LANES):
+            if lanes.pixel[lane] >= 0:
+                _decide(plan, options, rows, lanes, lane, shape, band, c0, c1, cube.scratch, result)
 
 
 @njit(nogil=True, cache=True)
@@ -831,138 +827,26 @@ def invert_range(
         Where the results go.
     """
     n = plan.first_date.size
-    size = plan.node_days.size - 1
-    links = _combinations(n)
     whole = _combinations(n)
-    valid = np.ones(n, np.bool_)
-    whole_total = combine(plan, valid, whole)
-    rows = _Rows(
-        value=np.zeros((2, n)),
+    whole_total = combine(plan, np.ones(n, np.bool_), whole)
+    order = np.zeros((2, 0), np.int64)
+    if sigma.shape[0] == 1:
+        order = np.zeros((2, n), np.int64)
+        for c in range(2):
+            order[c] = np.argsort(np.abs(sigma[0, c] * plan.span_years))
+    cube = _Cube(
+        velocity=velocity,
+        sigma=sigma,
+        order=order,
+        own_rows=plan.combine,
+        displacement=np.zeros((2, n)),
         variance=np.zeros((2, n)),
-        prior=np.zeros(n),
-        factor=np.zeros(n),
-        weight=np.zeros(n),
-        leverage=np.zeros(n),
-        residual=np.zeros((2, n)),
-        scratch=np.zeros(n),
+        valid=np.zeros(n, np.bool_),
+        scratch=np.zeros(n + 1),
     )
-    nodes = _Nodes(
-        first=np.zeros(size, np.int64),
-        start=np.zeros(size, np.int64),
-        last=np.zeros(size, np.int64),
-        solution=np.zeros((2, size + 1)),
-        before=np.zeros((2, size + 1)),
-        right=np.zeros((2, size + 1)),
-        expected=np.zeros((2, size + 1)),
-        scratch=np.zeros((2, size + 1)),
-        below=np.zeros(size, np.int64),
-    )
-    displacement, variance = np.zeros((2, n)), np.zeros((2, n))
-    obs_variance = np.zeros(n)
-    typical, scale = np.ones(2), np.ones(2)
-    envelope, band = np.zeros(1), np.zeros((size, 1))
-    # The first system is the same for all pixels without gaps that share their errors.
-    shared = np.zeros(1)
-    shared_leverage = np.zeros(n)
-    shared_is_ready, whole_is_current = False, False
-    length, half_width = 0, 0
-    may_share = sigma.shape[0] == 1 and not options.literal
-    for pixel in range(begin, stop):
-        errors = sigma[0 if sigma.shape[0] == 1 else pixel]
-        count, unusable = _select(
-            velocity[pixel], errors, displacement, variance, plan.span_years, valid
-        )
-        result.valid[pixel], result.unusable[pixel] = count, unusable
-        if count == 0:
-            continue
-        gaps = count < n
-        if gaps:
-            total = combine(plan, valid, links)
-            used_links = links
-        else:
-            total = whole_total
-            used_links = whole
-        if total == 0:
-            continue
-        if not (may_share and not gaps and whole_is_current):
-            length, half_width = _shape_envelope(plan, used_links, total, nodes)
-            if length > envelope.size:
-                envelope = np.zeros(length)
-            if half_width * 2 + 1 > band.shape[1]:
-                band = np.zeros((size, 2 * half_width + 1))
-            for c in range(2):
-                typical[c] = _typical_variance(variance[c], valid, rows.scratch)
-        whole_is_current = not gaps
-        width = (band.shape[1] - 1) // 2
-        result.status[pixel] = CONVERGED
-        for part in range(2 if options.literal else 1):
-            c0, c1 = (part, part + 1) if options.literal else (0, 2)
-            if plan.combine:
-                obs_variance[:] = 0.0
-                for c in range(c0, c1):
-                    obs_variance += variance[c] / (typical[c] * (c1 - c0))
-            _fill_rows(
-                rows, used_links, total, displacement, variance, typical, c0, c1, options.literal
-            )
-            nodes.expected[:] = 0.0
-            strength = options.regularisation
-            if may_share and not gaps and shared_is_ready:
-                envelope[:length] = shared[:length]
-                rows.leverage[:total] = shared_leverage[:total]
-            else:
-                if not _first_solution(
-                    plan, nodes, used_links, total, rows, strength, envelope, length, band, width
-                ):
-                    result.status[pixel] = SINGULAR
-                    continue
-                if may_share and not gaps:
-                    shared = envelope[:length].copy()
-                    shared_leverage[:total] = rows.leverage[:total]
-                    shared_is_ready = True
-            _solve(plan, nodes, used_links, total, rows, strength, envelope, c0, c1)
-            nodes.before[:] = nodes.solution
-            _step(nodes, used_links, total, rows, c0, c1, 1.0)
-            status, iterations = _iterate(
-                plan, nodes, used_links, total, rows, options, envelope, length, band, width,
-                c0, c1, scale, 1,
-            )  # fmt: skip
-            if options.smoothing_days > 0.0 and status == CONVERGED:
-                for c in range(c0, c1):
-                    _smooth_velocity(plan, nodes, c, options.smoothing_days)
-                status, iterations = _iterate(
-                    plan, nodes, used_links, total, rows, options, envelope, length, band, width,
-                    c0, c1, scale, iterations,
-                )  # fmt: skip
-            result.iterations[pixel] = max(result.iterations[pixel], iterations)
-            result.status[pixel] = max(result.status[pixel], status)
-            if status == SINGULAR:
-                continue
-            if status != CONVERGED and not _first_solution(
-                plan, nodes, used_links, total, rows, strength, envelope, length, band, width
-            ):
-                result.status[pixel] = SINGULAR
-                continue
-            for c in range(c0, c1):
-                _read_off(plan, nodes, used_links, total, rows, strength, c, result, pixel)
-            _errors(
-                plan, nodes, used_links, total, rows, options, obs_variance, typical, envelope,
-                length, band, width, c0, c1, scale, status, result, pixel,
-            )  # fmt: skip
-            _report(used_links, total, rows, size, result, pixel)
-
-
-@njit(nogil=True, cache=True)
-def _report(
-    links: Combinations, total: int, rows: _Rows, size: int, result: Result, pixel: int
-) -> None:
-    """How many observations count, in how many sub-networks, and the final weight of each."""
-    groups = _components(links, total, rows, size)
-    result.subnetworks[pixel] = max(result.subnetworks[pixel], groups)
-    used = 0
-    for r in range(total):
-        used += rows.factor[r] > 0.0
-        if result.weight.shape[0] > 0:
-            for k in range(links.members[r]):
-                y = links.member[r, k]
-                result.weight[pixel, y] = max(result.weight[pixel, y], rows.factor[r])
-    result.used[pixel] = used
+    rows = empty_rows(n, whole)
+    reach = _least_reach(plan)
+    _extend_reach(plan, whole, whole_total, reach)
+    for part in range(2 if options.literal else 1):
+        c0, c1 = (part, part + 1) if options.literal else (0, 2)
+        _sweep(plan, options, cube, rows, whole_total, reach, c0, c1, begin, stop, result)
