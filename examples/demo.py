@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from demo_report import Run, Steps, write_report
+from demo_report import Run, Steps, scores, write_report
 
 import ogive
 from ogive.model import StableGroundError
@@ -69,11 +69,15 @@ def main() -> None:
             best = clearest(scenes)
             image = ogive.read_image(best.image)
             run = Run(glacier, image, best.time, cube, series, yearly, WINDOW_PX)
+        with steps("score against the truth"):
+            judged = scores(run)
     told = (
         f"Satellites on two orbits took {len(listed)} scenes between {listed[0].time:%B %Y} and "
         f"{listed[-1].time:%B %Y}; {len(scenes)} are less than {MAX_CLOUD_COVER_PERCENT} % cloudy."
     )
-    report = write_report(run, FOLDER, steps=steps, scenes_told=told, pairs_left_out=left_out)
+    report = write_report(
+        run, judged, FOLDER, steps=steps, scenes_told=told, pairs_left_out=left_out
+    )
     print(f"\nLook at {report}, {FOLDER / 'demo.png'} and {FOLDER / 'series.png'}.")
 
 

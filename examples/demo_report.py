@@ -405,6 +405,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
 img { max-width: 100%; height: auto } figure { margin: 1.5rem 0 }
 table { border-collapse: collapse; margin: 1rem 0 }
 th, td { padding: .25rem .8rem; border-bottom: 1px solid #ddd; text-align: left }
+td { vertical-align: top } td:nth-child(2) { white-space: nowrap }
 td.number, th.number { text-align: right } tr.first td { border-top: 2px solid #999 }
 figcaption, small { color: #555 }
 </style></head><body>
@@ -450,10 +451,15 @@ $times
 
 
 def write_report(
-    run: Run, folder: Path, *, steps: Steps, scenes_told: str, pairs_left_out: Sequence[str]
+    run: Run,
+    judged: Sequence[Score],
+    folder: Path,
+    *,
+    steps: Steps,
+    scenes_told: str,
+    pairs_left_out: Sequence[str],
 ) -> Path:
     """Write both figures and the page, print the scores, and give the page's path."""
-    judged = scores(run)
     rows = table_rows(judged)
     draw_map(run).savefig(folder / "demo.png", dpi=80)
     draw_series(run).savefig(folder / "series.png", dpi=80)

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from ogive.model import StableGroundError
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
@@ -70,6 +72,26 @@ def test_the_archive_is_read_by_its_links_and_clouds_are_masked(demo, tmp_path):
     # Shadows of clouds are masked besides the clouds; they may lie outside of the image.
     assert cloudiest.cloud_cover_percent > 5
     assert hidden > 0.9 * cloudiest.cloud_cover_percent / 100
+
+
+def test_a_pair_without_ground_to_calibrate_on_is_told(demo, monkeypatch):
+    scenes = scenes_on(demo, {65: [0, 10, 20]})
+    pairs = demo.road.same_orbit_pairs(scenes)
+    assert len(pairs) == 3
+
+    def measured(earlier, later, *, dates, **options):
+        if dates[0] == scenes[0].time:
+            raise StableGroundError("too few stable points")
+        return xr.Dataset(attrs={"dates": dates})
+
+    monkeypatch.setattr(demo.road, "read_clear", lambda scene: None)
+    monkeypatch.setattr(demo.road.ogive, "velocity", measured)
+    maps, left_out = demo.road.measure(pairs, demo.report.Steps())
+    assert [m.attrs["dates"] for m in maps] == [[scenes[1].time, scenes[2].time]]
+    assert left_out == [
+        "2020-04-01 to 2020-04-11: too few stable points",
+        "2020-04-01 to 2020-04-21: too few stable points",
+    ]
 
 
 def test_scores_count_errors_gaps_and_intervals_as_they_are(demo):
