@@ -47,7 +47,8 @@ __all__ = ["Field", "Points", "measure_field"]
 logger = logging.getLogger("ogive.matching")
 
 COARSE_WINDOW_PX = 16
-LEAST_SPACING_PX, MOST_SPACING_PX = 25, 30
+SPACING_PX = 30
+"""Distance of the coarse search's nodes, about its windows' own width."""
 CHANCE_SIGMAS = 2.8
 """A peak this many standard deviations of unrelated windows' correlation is above chance: among the
 25 candidates of the small search, the best of unrelated windows gets there in 2 cases of 100."""
@@ -194,8 +195,7 @@ def _search_coarsely(
     least_valid: float,
 ) -> _Coarse:
     """Search a sparse grid of nodes over the whole range, at half the resolution."""
-    spacing = min(max(1.25 * points.window_px, LEAST_SPACING_PX), MOST_SPACING_PX)
-    every = max(1, round(spacing / points.step_px))
+    every = max(1, round(SPACING_PX / points.step_px))
     rows, columns = coarse_nodes(points.y.size, every), coarse_nodes(points.x.size, every)
     centre_y, centre_x = points.centre_y[rows], points.centre_x[columns]
     first, second = images.earlier, images.later
