@@ -22,7 +22,6 @@ from demo_report import Run, Steps, scores, write_report
 import ogive
 from ogive.model import StableGroundError
 from ogive.scenes.read import read_on_grid
-from ogive.series.annual import annual
 from ogive.workflow.simulate import SimulationSettings, read_simulated_glacier, simulate_archive
 
 FOLDER = Path("demo")
@@ -63,7 +62,7 @@ def main() -> None:
             series = ogive.invert(cube, "36D", closure="dates", keep_weights=True)
             ogive.write_cube(series, FOLDER / "series.zarr")
         with steps("make an annual map"):
-            yearly = annual(cube)
+            yearly = ogive.annual(cube)
         with steps("bring the truth back"):
             glacier = read_simulated_glacier(ARCHIVE)
             best = clearest(scenes)

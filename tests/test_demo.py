@@ -139,7 +139,7 @@ def test_the_demonstration(tmp_path):
     assert "src=" not in page.replace('src="data:', "")  # self-contained
     told = dict.fromkeys(("single pairs", "inverted series", "annual map"))
     for product in told:
-        block = answer.stdout.split(product, 1)[1]
+        block = answer.stdout.split(f"\n{product}", 1)[1]  # a row of scores, not a step
         row = re.search(
             r"ice, whole window +(\d+) % measured; RMSE +([\d.]+), NMAD +([\d.]+)", block
         )
