@@ -62,6 +62,14 @@ def test_fill_keeps_what_is_kept_and_reaches_everywhere():
     assert np.all(fill(values, np.zeros_like(kept)) == 0.0)
 
 
+@pytest.mark.parametrize("shape", [(40, 40), (3, 200), (1, 1), (2, 2)])
+def test_a_single_node_fills_all(shape):
+    kept = np.zeros(shape, bool)
+    kept[shape[0] // 2, shape[1] // 2] = True
+    values = np.where(kept, 7.0, np.nan)
+    np.testing.assert_allclose(fill(values, kept), 7.0)
+
+
 def test_gradient_of_a_plane_and_none_of_noise():
     rows, columns = coarse_nodes(100, 4), coarse_nodes(120, 4)
     y, x = np.meshgrid(rows * 5.0, columns * 5.0, indexing="ij")

@@ -112,6 +112,13 @@ def fill(values: NDArray[np.float64], kept: NDArray[np.bool_]) -> NDArray[np.flo
     todo = ~kept
     width = 1.0
     while todo.any() and kept.any():
+        if width > max(kept.shape) / 4:
+            # So few are kept that a mean says no more than the nearest one.
+            nearest = ndimage.distance_transform_edt(
+                ~kept, return_distances=False, return_indices=True
+            )
+            filled[todo] = values[tuple(nearest)][todo]
+            break
         weight = ndimage.gaussian_filter(kept.astype(float), width, mode="constant", truncate=2.0)
         total = ndimage.gaussian_filter(
             np.where(kept, values, 0.0), width, mode="constant", truncate=2.0
