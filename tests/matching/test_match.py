@@ -376,6 +376,17 @@ def test_spectra_are_kept_with_the_result(found):
     assert found.attrs["noise_factor"] > 1.0
 
 
+def test_scattered_clouds_leave_room_for_the_adaptive_filter(pair):
+    """No window of 64 px is free of clouds, some of 32 px are."""
+    clear = np.ones(pair.earlier.shape, bool)
+    for y in range(5, 300, 56):
+        for x in range(5, 360, 56):
+            clear[y : y + 12, x : x + 12] = False
+    result = ogive.match(pair.earlier, pair.later, window=16, step=8, search=12, mask=clear)
+    assert result.attrs["features"] == "adaptive"
+    assert result.sizes["frequency"] == 24
+
+
 def test_a_small_image_falls_back_openly(caplog):
     rng = np.random.default_rng(0)
     scene = rng.standard_normal((30, 30)).astype(np.float32)

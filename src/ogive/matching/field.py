@@ -278,10 +278,15 @@ def _aligned_spectra(
     x, y = np.meshgrid(points.centre_x[coarse.columns], points.centre_y[coarse.rows])
     usable = _gap_tables(images)
     kept = coarse.kept
-    return measure_spectra(
-        first, second, x[kept], y[kept], coarse.u[kept], coarse.v[kept], usable=usable,
-        most_windows=most_windows, threads=threads,
-    )  # fmt: skip
+    # Between clouds there may be room for small windows where there is none for large ones.
+    for most_px in (64, 32):
+        found = measure_spectra(
+            first, second, x[kept], y[kept], coarse.u[kept], coarse.v[kept], usable=usable,
+            most_windows=most_windows, most_px=most_px, threads=threads,
+        )  # fmt: skip
+        if found is not None:
+            break
+    return found
 
 
 @dataclass(frozen=True)

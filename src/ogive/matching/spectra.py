@@ -99,6 +99,7 @@ def measure_spectra(
     *,
     usable: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
     most_windows: int = MOST_WINDOWS,
+    most_px: int = WINDOW_PX,
     threads: int = 1,
 ) -> PairSpectra | None:
     """Spectra of a pair from windows aligned by known displacements.
@@ -113,6 +114,8 @@ def measure_spectra(
         Summed-area tables of the invalid pixels of both images; windows that hold any are left out.
     most_windows
         An even choice of so many windows is enough.
+    most_px
+        Side of the windows, where the images are large enough: a power of two.
     threads
         How many threads share the transforms.
 
@@ -122,7 +125,7 @@ def measure_spectra(
         ``None`` when fewer than 12 windows lie inside both images.
     """
     channels, height, width = earlier.shape
-    size = _window_size(height, width)
+    size = min(most_px, _window_size(height, width))
     x1 = np.rint(x - size / 2).astype(np.int64)
     y1 = np.rint(y - size / 2).astype(np.int64)
     shift_x, shift_y = np.rint(u).astype(np.int64), np.rint(v).astype(np.int64)
