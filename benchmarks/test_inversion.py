@@ -3,7 +3,7 @@
 ``pytest benchmarks/test_inversion.py -s`` prints pixels per second of CPU time of one core. The
 networks are random: observed dates as irregular as two satellites make them, baselines up to a
 year and a half as in ITS_LIVE's cubes, or a satellite every 12 days with baselines of 12 to 192
-days, as in Charrier et al. (2022).
+days, as in Charrier et al. (2022). One thread works, and the best of three runs counts.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import dask
 import numpy as np
 import odc.geo.xr  # noqa: F401
 import pytest
@@ -21,7 +22,8 @@ from ogive.series.invert import invert
 from ogive.store.cube import write_cube
 from ogive.store.readers import open_cube
 
-SIDE = 32
+SIDE = 64
+RUNS = 3
 
 
 def irregular(rng, observations: int, dates: int, years: float):
@@ -51,12 +53,15 @@ def cube_of(rng, first, second, gaps: float) -> xr.Dataset:
     moved = moved + 10 * (np.sin(omega * second) - np.sin(omega * first))
     error = 3 * rng.lognormal(0, 0.3, n)
     shape = (2, n, SIDE, SIDE)
-    both = np.stack([moved, 0.4 * moved])[:, :, None, None]
-    both = both + rng.normal(size=shape) * error[:, None, None]
-    both = np.where(rng.random(shape[1:]) < 0.1, 60 * rng.normal(size=shape), both)
-    both = np.where(rng.random(shape[1:]) < gaps, np.nan, both)
+    both = rng.standard_normal(shape, "f4")
+    wrong = rng.random(shape[1:], "f4") < 0.1
+    scale = np.where(wrong, np.float32(60), error.astype("f4")[:, None, None])
+    for c, part in enumerate((1.0, 0.4)):
+        both[c] *= scale
+        both[c] += np.where(wrong, np.float32(0), (part * moved).astype("f4")[:, None, None])
+    both[:, rng.random(shape[1:], "f4") < gaps] = np.nan
     years = (second - first) / DAYS_PER_YEAR
-    velocity = (both / years[:, None, None]).astype("f4")
+    velocity = both / years.astype("f4")[:, None, None]
     epoch = np.datetime64("2014-01-01", "ns")
     cube = xr.Dataset(
         {
@@ -76,13 +81,17 @@ def cube_of(rng, first, second, gaps: float) -> xr.Dataset:
 
 
 def pixels_per_second(cube: xr.Dataset, folder: Path, **options) -> float:
-    """Open, invert and write; CPU time of all threads."""
+    """Open, invert and write; CPU time of the best run."""
     source = write_cube(cube, folder / "cube.zarr")
     invert(cube.isel(x=slice(1), y=slice(1)), threads=1, **options)  # compile
-    begin = time.process_time()
-    series = invert(open_cube(source), **options)
-    write_cube(series, folder / "series.zarr")
-    return SIDE * SIDE / (time.process_time() - begin)
+    best = np.inf
+    for run in range(RUNS):
+        with dask.config.set(scheduler="synchronous"):
+            begin = time.process_time()
+            series = invert(open_cube(source), **options)
+            write_cube(series, folder / f"series_{run}.zarr")
+            best = min(best, time.process_time() - begin)
+    return SIDE * SIDE / best
 
 
 NETWORKS = {

@@ -306,6 +306,29 @@ def test_threads_and_blocks_change_nothing(simulate, pairs):
     xr.testing.assert_identical(one.drop_vars("weight").vx, plain.vx)
 
 
+@pytest.mark.parametrize("closure", ["dates", "combined"])
+@pytest.mark.parametrize("reweighting", ["robust", "charrier2022"])
+def test_a_pixel_gets_the_same_in_any_company(simulate, pairs, closure, reweighting):
+    """Eight pixels share registers: the others, and when they end, must not change a bit."""
+    cube = simulate(*pairs(30), pixels=21, outliers=0.1, gaps=0.3, seed=13)
+    whole = simulate(*pairs(30), pixels=21, outliers=0.2, seed=14)
+    for name in ("vx", "vy"):
+        cube[name].values[:, 0, ::4] = whole[name].values[:, 0, ::4]
+        cube[name].values[:, 0, 6] = np.nan
+        cube[name].values[40:, 0, 9] = np.nan
+    options = {"closure": closure, "reweighting": reweighting, "keep_weights": True, "threads": 1}
+    together = invert(cube, "24D", **options)
+    assert len(np.unique(together.iterations)) > 2
+    order = np.random.default_rng(15).permutation(21)
+    xr.testing.assert_identical(
+        invert(cube.isel(x=order), "24D", **options), together.isel(x=order)
+    )
+    for k in (0, 1, 9):
+        xr.testing.assert_identical(
+            invert(cube.isel(x=[k]), "24D", **options), together.isel(x=[k])
+        )
+
+
 @given(st.integers(0, 1000))
 @settings(max_examples=10)
 def test_order_of_observations_and_of_axes_does_not_matter(simulate, pairs, seed):

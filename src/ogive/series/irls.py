@@ -336,7 +336,8 @@ def _load(
         for y in range(n):
             if not cube.valid[y]:
                 _clear_row(rows, y, cube.own_rows, lane)
-    for r in range(total, rows.prior.shape[0]):
+    # The lane's last pixel may have had more rows.
+    for r in range(total, lanes.total[lane]):
         _clear_row(rows, r, cube.own_rows, lane)
     if c0 == 0:
         result.status[pixel] = CONVERGED
@@ -740,10 +741,11 @@ def _decide(
 
 @inner
 def _sweep(
-    plan: Plan, options: Options, cube: _Cube, rows: Rows, whole_total: int, reach: I8, c0: int,
-    c1: int, begin: int, stop: int, result: Result,
+    plan: Plan, options: Options, cube: _Cube, whole: Combinations, whole_total: int, reach: I8,
+    c0: int, c1: int, begin: int, stop: int, result: Result,
 ) -> None:  # fmt: skip
     """Invert the components ``c0`` to ``c1`` of a range of pixels together."""
+    rows = empty_rows(plan.first_date.size, whole)
     lanes = _empty_lanes(plan)
     shape = shape_envelope(reach)
     equations = shape.at.size
@@ -844,9 +846,8 @@ def invert_range(
         valid=np.zeros(n, np.bool_),
         scratch=np.zeros(n + 1),
     )
-    rows = empty_rows(n, whole)
     reach = _least_reach(plan)
     _extend_reach(plan, whole, whole_total, reach)
     for part in range(2 if options.literal else 1):
         c0, c1 = (part, part + 1) if options.literal else (0, 2)
-        _sweep(plan, options, cube, rows, whole_total, reach, c0, c1, begin, stop, result)
+        _sweep(plan, options, cube, whole, whole_total, reach, c0, c1, begin, stop, result)
