@@ -70,6 +70,8 @@ CONVERGED, NOT_CONVERGED, NO_OBSERVATION, NO_REDUNDANCY, SINGULAR = 0, 1, 2, 3, 
 FIRST, FURTHER, LAST, ERRORS = 0, 1, 2, 3
 
 # Consistency of the median absolute deviation with a normal standard deviation.
+ROUNDING = 1e-12
+"""Relative difference of two inverses below which it is their rounding."""
 _MAD_TO_SIGMA = 1.4826022185056018
 # Weight of the minimum-norm term where there is no regularisation; its effect is iterated away.
 _RIDGE = 1e-6
@@ -650,21 +652,32 @@ def _finish(
 
 @inner
 def _errors(
-    plan: Plan, lanes: _Lanes, lane: int, shape: Envelope, band: F8, c0: int, c1: int,
-    result: Result,
+    plan: Plan, lanes: _Lanes, lane: int, shape: Envelope, band: F8, strength: float, c0: int,
+    c1: int, result: Result,
 ) -> None:  # fmt: skip
     """Errors of the displacements over the periods.
 
-    To periods that no observation covers the pixel's own variability in time is added.
+    To periods that no observation covers the pixel's own variability in time is added. Where each
+    row is an observation, neither part of M exceeds its part of N (weights only fall), so N⁻¹ M
+    N⁻¹ is bounded by N⁻¹ times a number: that stands in where the difference quotient drowns in
+    rounding, in weakly bound networks.
     """
     pixel = lanes.pixel[lane]
     moved = np.empty(lanes.spread.shape[1])
     period_spreads(plan, shape, band, lane, moved)
+    most = 1.0
+    if strength > 0.0:
+        most += max(lanes.strength[lane] - strength, 0.0) / (lanes.step[lane] * strength)
     for c in range(c0, c1):
         own = variance_in_time(result, pixel, c)
         for k in range(moved.size):
             if np.isfinite(result.displacement[pixel, c, k]):
-                derivative = max(lanes.spread[lane, k] - moved[k], 0.0) / lanes.step[lane]
+                spread = lanes.spread[lane, k]
+                fell = spread - moved[k]
+                bound = spread * most
+                derivative = bound if fell < ROUNDING * spread else fell / lanes.step[lane]
+                if not plan.combine:
+                    derivative = min(derivative, bound)
                 square = lanes.unit[c, lane] * derivative
                 if result.observations[pixel, k] == 0:
                     square += own
@@ -712,7 +725,7 @@ def _decide(
 ) -> None:  # fmt: skip
     """Let a lane go on (it is active then), finish its pixel, or give it up."""
     if lanes.phase[lane] == ERRORS:
-        _errors(plan, lanes, lane, shape, band, c0, c1, result)
+        _errors(plan, lanes, lane, shape, band, options.regularisation, c0, c1, result)
         lanes.pixel[lane] = -1
         return
     if lanes.phase[lane] == LAST:
