@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ogive.model import Flag, GridError, InputError
+from ogive.model import Flag, GridError, InputError, flag_attributes
 
-__all__ = ["axes", "measured", "on_grid", "require"]
+__all__ = ["axes", "measured", "on_grid", "require", "without"]
+
+_log = logging.getLogger("ogive.correction.outliers")
 
 
 def require(dataset: xr.Dataset, *names: str) -> None:
@@ -35,6 +39,25 @@ def measured(displacement: xr.Dataset, x: str = "dx", y: str = "dy") -> npt.NDAr
     if "flag" in displacement:
         valid &= displacement["flag"].values == Flag.MEASURED
     return np.asarray(valid, dtype=np.bool_)
+
+
+def without(displacement: xr.Dataset, rejected: npt.NDArray[np.bool_], flag: Flag) -> xr.Dataset:
+    """Return a copy in which rejected measurements have no value, and the flag."""
+    rejected = rejected & measured(displacement)
+    result = displacement.copy()
+    for name in ("dx", "dy"):
+        variable = displacement[name]
+        values = variable.values.astype(np.float32)
+        values[rejected] = np.nan
+        result[name] = (variable.dims, values, variable.attrs)
+    if "flag" in displacement:
+        flags = displacement["flag"].values.astype(np.uint8)
+    else:
+        flags = np.where(measured(displacement), Flag.MEASURED, Flag.MASKED).astype(np.uint8)
+    flags[rejected] = flag
+    result["flag"] = (("y", "x"), flags, flag_attributes())
+    _log.info("%d of %d points rejected: %s", rejected.sum(), rejected.size, flag.name.lower())
+    return result
 
 
 def axes(dataset: xr.Dataset) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

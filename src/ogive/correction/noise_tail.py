@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import xarray as xr
 
 from ..model import Flag, InputError
-from .grid import measured, require
+from .grid import measured, require, without
 from .neighbourhood import normalised_residual, square
 
 __all__ = ["reject_noise_tail"]
-
-_log = logging.getLogger("ogive.correction")
 
 _BEYOND = 3.0
 """Points that stand out by more than so many times the limit are no tail of the noise: they are
@@ -83,9 +79,8 @@ def reject_noise_tail(
     pixel_size = float(
         np.hypot(*(displacement.attrs.get(f"pixel_size_{axis}", 1.0) for axis in "xy"))
     ) / np.sqrt(2.0)
-    result = displacement.copy()
     if not valid.any():
-        return result
+        return displacement.copy()
     squared = np.zeros(valid.shape, np.float32)
     distance = np.zeros(valid.shape, np.float32)
     offsets = square(size, centre=False)
@@ -100,15 +95,8 @@ def reject_noise_tail(
     length = np.sqrt(squared)
     known = np.isfinite(length)
     if not known.any():
-        return result
+        return displacement.copy()
     most = limit * float(np.median(length[known]))
     rejected = known & (length > most) & (length < _BEYOND * most)
     rejected &= np.sqrt(distance) > least_px * pixel_size
-    for name in ("dx", "dy"):
-        result[name] = displacement[name].where(~rejected)
-    if "flag" in displacement:
-        flags = displacement["flag"].values.copy()
-        flags[rejected] = Flag.OUTLIER
-        result["flag"] = (("y", "x"), flags, displacement["flag"].attrs)
-    _log.info("%d of %d points rejected: tail of the noise", rejected.sum(), rejected.size)
-    return result
+    return without(displacement, rejected, Flag.OUTLIER)

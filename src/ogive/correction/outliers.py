@@ -11,13 +11,11 @@ still reject clusters of false matches.
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ogive.correction.grid import measured, require
+from ogive.correction.grid import measured, require, without
 from ogive.correction.neighbourhood import (
     Agreement,
     Offset,
@@ -29,7 +27,7 @@ from ogive.correction.neighbourhood import (
     square,
 )
 from ogive.correction.noise_tail import reject_noise_tail
-from ogive.model import DAYS_PER_YEAR, Flag, InputError, flag_attributes
+from ogive.model import DAYS_PER_YEAR, Flag, InputError
 
 __all__ = [
     "limit_quality",
@@ -46,7 +44,6 @@ __all__ = [
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
 
-_log = logging.getLogger(__name__)
 
 _SIGMAS = 3.0
 _FLOW_PX = 0.12  # what flow bends within a few points; counted like noise where that is smaller
@@ -92,25 +89,6 @@ def _step_px(displacement: xr.Dataset) -> float:
             "attribute step_px"
         )
     return float(displacement.attrs["step_px"])
-
-
-def _without(displacement: xr.Dataset, rejected: Bools, flag: Flag) -> xr.Dataset:
-    """Return a copy in which rejected measurements have no value, and the flag."""
-    rejected = rejected & measured(displacement)
-    result = displacement.copy()
-    for name in ("dx", "dy"):
-        variable = displacement[name]
-        values = variable.values.astype(np.float32)
-        values[rejected] = np.nan
-        result[name] = (variable.dims, values, variable.attrs)
-    if "flag" in displacement:
-        flags = displacement["flag"].values.astype(np.uint8)
-    else:
-        flags = np.where(measured(displacement), Flag.MEASURED, Flag.MASKED).astype(np.uint8)
-    flags[rejected] = flag
-    result["flag"] = (("y", "x"), flags, flag_attributes())
-    _log.info("%d of %d points rejected: %s", rejected.sum(), rejected.size, flag.name.lower())
-    return result
 
 
 def _check_size(size: int) -> None:
@@ -176,7 +154,7 @@ def reject_by_median(
     dx, dy = _components_px(displacement)
     rejected = deviates_from_median(dx, size, max_deviation_px, threads)
     rejected |= deviates_from_median(dy, size, max_deviation_px, threads)
-    return _without(displacement, rejected, Flag.OUTLIER)
+    return without(displacement, rejected, Flag.OUTLIER)
 
 
 def reject_by_coherence(
@@ -228,7 +206,7 @@ def reject_by_coherence(
     offsets = square(size, centre=True)
     limits = np.full(len(offsets), tolerance * search_px)
     agreeing = agreeing_neighbours(dx, dy, offsets, limits, threads).agreeing
-    return _without(displacement, agreeing < min_share * size**2, Flag.OUTLIER)
+    return without(displacement, agreeing < min_share * size**2, Flag.OUTLIER)
 
 
 def reject_by_normalised_median(
@@ -289,7 +267,7 @@ def reject_by_normalised_median(
             noise = np.fmax(noise, error_px).astype(np.float32)
         residual = normalised_residual(values, noise, offsets, min_neighbours, threads)
         rejected |= residual > max_residual
-    return _without(displacement, rejected, Flag.OUTLIER)
+    return without(displacement, rejected, Flag.OUTLIER)
 
 
 def match_noise_px(displacement: xr.Dataset) -> float:
@@ -436,7 +414,7 @@ def reject_by_agreement(
             kept |= (singles.agreeing >= 3) & (singles.agreeing >= line_share * singles.valid)
             kept |= (pairs.agreeing >= 2) & (pairs.agreeing >= line_share * pairs.valid)
         dx, dy = np.where(kept, dx, np.float32(np.nan)), np.where(kept, dy, np.float32(np.nan))
-    return _without(displacement, np.isnan(dx), Flag.OUTLIER)
+    return without(displacement, np.isnan(dx), Flag.OUTLIER)
 
 
 def _agreement(
@@ -507,7 +485,7 @@ def reject_small_clusters(
     half_plane = [offset for offset in square(2 * reach + 1, centre=False) if offset > (0, 0)]
     limits = _tolerances(half_plane, noise, max_strain, _step_px(displacement))
     size = clusters(dx, dy, half_plane, limits)
-    return _without(displacement, size < min_points, Flag.OUTLIER)
+    return without(displacement, size < min_points, Flag.OUTLIER)
 
 
 def _windows_per_step(displacement: xr.Dataset) -> float:
@@ -615,7 +593,7 @@ def limit_speed(
         displacement["dx"].values.astype(np.float64), displacement["dy"].values.astype(np.float64)
     )
     too_fast = length * pixel_size_m * DAYS_PER_YEAR / days > max_speed_m_yr
-    return _without(displacement, too_fast, Flag.TOO_FAST)
+    return without(displacement, too_fast, Flag.TOO_FAST)
 
 
 def limit_quality(
@@ -660,4 +638,4 @@ def limit_quality(
         require(displacement, "dx_var", "dy_var")
         for name in ("dx_var", "dy_var"):
             good &= displacement[name].values <= max_error**2
-    return _without(displacement, ~good, Flag.LOW_QUALITY)
+    return without(displacement, ~good, Flag.LOW_QUALITY)

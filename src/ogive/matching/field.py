@@ -258,17 +258,15 @@ def _adaptive_features(
     return stacks[0], stacks[1]
 
 
-def _gap_tables(images: _Images) -> tuple[NDArray[np.int32], NDArray[np.int32]] | None:
-    """Summed-area tables of what is invalid in each image."""
-    if images.valid_earlier is None or images.valid_later is None:
-        return None
-    return summed_area(~images.valid_earlier), summed_area(~images.valid_later)
+def _gaps(masks: Masks) -> tuple[NDArray[np.int32], NDArray[np.int32]] | None:
+    """Summed-area tables of what is invalid in each image; None where all is valid."""
+    return (masks[2], masks[3]) if masks[2].size else None
 
 
 def _aligned_spectra(
     first: Float32Array,
     second: Float32Array,
-    images: _Images,
+    masks: Masks,
     points: Points,
     coarse: _Coarse,
     threads: int,
@@ -276,7 +274,7 @@ def _aligned_spectra(
 ) -> PairSpectra | None:
     """Spectra of two stacks from the windows round the coarse nodes that are kept."""
     x, y = np.meshgrid(points.centre_x[coarse.columns], points.centre_y[coarse.rows])
-    usable = _gap_tables(images)
+    usable = _gaps(masks)
     kept = coarse.kept
     # Between clouds there may be room for small windows where there is none for large ones.
     for most_px in (64, 32):
@@ -480,22 +478,18 @@ def measure_field(
             later=highpass(later, valid_later, threads=threads),
         )
     coarse = _search_coarsely(rough, points, search, prior, threads, least_valid)
-    masks = images
     if valid_earlier is not None and valid_later is not None and not given:
-        masks = replace(
-            images,
-            valid_earlier=~dilate(~valid_earlier, MASK_MARGIN_PX),
-            valid_later=~dilate(~valid_later, MASK_MARGIN_PX),
-        )
+        # A filter reaches over the edge of what is valid.
+        valid_earlier = ~dilate(~valid_earlier, MASK_MARGIN_PX)
+        valid_later = ~dilate(~valid_later, MASK_MARGIN_PX)
+    masks = _kernel_masks(valid_earlier, valid_later)
     first, second, spectra, power, name = _features_of_pair(
         images, rough, masks, points, coarse, features, smoothing_px, threads
     )
     del rough
-    stacks = _Stacks.of(
-        first, second, _kernel_masks(masks.valid_earlier, masks.valid_later), window_px, threads
-    )
+    stacks = _Stacks.of(first, second, masks, window_px, threads)
     if spectra is None or power is None:
-        power_only = power_spectrum(first, second, usable=_gap_tables(masks), threads=threads)
+        power_only = power_spectrum(first, second, usable=_gaps(masks), threads=threads)
         known = None if power_only is None else (power_only, power_only.power)
     else:
         known = spectra, power
@@ -577,7 +571,7 @@ def _oversample(
 def _features_of_pair(
     images: _Images,
     rough: _Images,
-    masks: _Images,
+    masks: Masks,
     points: Points,
     coarse: _Coarse,
     features: str | Callable[..., Float32Array],
