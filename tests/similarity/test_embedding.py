@@ -55,7 +55,7 @@ def test_a_field_is_zero_unless_known_and_has_its_bit_if_known(given_values):
 
 @given(conditions)
 def test_numbers_are_of_the_order_of_one(given_values):
-    """So that no condition drowns the others: half a metre, the extreme, is log2(0.05) / 2 = -2.2."""
+    """So no condition drowns the others: half a metre, the extreme, is log2(0.05) / 2 = -2.2."""
     assert encode(Condition(**given_values)).abs().max() <= 2.2
 
 
