@@ -137,7 +137,7 @@ class Orbit:
     view_zenith_deg
         Angle at the ground between the vertical and the satellite.
     view_azimuth_deg
-        Direction from the ground to the satellite, clockwise from north.
+        Direction from the ground to the satellite, clockwise from the map's north.
     first_pass_day
         For each satellite, the day after 2000-01-01 (modulo the repeat cycle) on which it passes.
     """

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import BoundingBox
 from odc.geo.xr import assign_crs
-from pyproj import CRS, Transformer
+from pyproj import CRS, Proj, Transformer
 from rasterio.features import shapes
 from rasterio.transform import from_origin
 from shapely.geometry import Polygon, mapping, shape
@@ -498,7 +498,7 @@ def _item(
         "proj:transform": [pixel, 0.0, left, 0.0, -pixel, top],
         "view:off_nadir": round(orbit.off_nadir_deg, 4),
         "view:incidence_angle": orbit.view_zenith_deg,
-        "view:azimuth": orbit.view_azimuth_deg,
+        "view:azimuth": round(true_azimuth_deg(orbit, outline, crs), 4),
         "view:sun_azimuth": round(told.sun_azimuth_deg or 0.0, 4),
         "view:sun_elevation": round(told.sun_elevation_deg or 0.0, 4),
         **(_sentinel_properties(scene, names) if sentinel else _landsat_properties(scene)),
@@ -573,6 +573,17 @@ def _item(
         ],
         "assets": {"nir": image, "scl": mask} if sentinel else {"pan": image, "qa_pixel": mask},
     }
+
+
+def true_azimuth_deg(orbit: Orbit, outline: Polygon, crs: CRS) -> float:
+    """Azimuth of the satellite from true north, which catalogues count from.
+
+    The simulation works on a map and counts from the grid's north; the difference is the
+    convergence of the meridians in the middle of the outline (degrees).
+    """
+    middle = outline.centroid
+    convergence = Proj(crs).get_factors(middle.x, middle.y).meridian_convergence
+    return float((orbit.view_azimuth_deg + convergence) % 360.0)
 
 
 def _sentinel_properties(scene: SimulatedScene, names: Mapping[str, str]) -> dict[str, Any]:
