@@ -15,10 +15,17 @@ __all__ = ["file_sha256", "written_whole"]
 
 
 @contextmanager
-def written_whole(final: Path) -> Iterator[Path]:
+def written_whole(final: Path, *, durable: bool = True) -> Iterator[Path]:
     """Lend a path beside ``final`` and rename what was written there into its place.
 
     `ogive.store.atomic` does the same for products; it lies a floor above.
+
+    Parameters
+    ----------
+    final
+        Where the file shall be; missing folders are made.
+    durable
+        Whether to wait until the disk holds it, so that it outlives a power failure.
 
     Raises
     ------
@@ -32,8 +39,9 @@ def written_whole(final: Path) -> Iterator[Path]:
         ) as folder:
             partial = Path(folder) / final.name
             yield partial
-            with partial.open("rb+") as file:
-                os.fsync(file.fileno())
+            if durable:
+                with partial.open("rb+") as file:
+                    os.fsync(file.fileno())
             partial.replace(final)
     except OSError as error:
         if isinstance(error, OutputError):

@@ -1,0 +1,62 @@
+"""How the learning rate changes while a training goes on: functions of the share that is done.
+
+A function of the share, rather than of the last rate, needs no state: a training that is resumed
+goes on as if it had never stopped, and a training that is limited by time has a schedule as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+__all__ = ["SCHEDULES", "constant", "cosine", "one_cycle"]
+
+_WARM_UP = 0.3
+_FIRST = 1.0 / 25.0
+_LAST = 1e-4
+
+
+def constant(share: float) -> float:
+    """Keep the rate.
+
+    Examples
+    --------
+    >>> constant(0.7)
+    1.0
+    """
+    return 1.0
+
+
+def cosine(share: float) -> float:
+    """Let the rate fall to zero along half a cosine (Loshchilov & Hutter 2017, SGDR, ICLR).
+
+    Examples
+    --------
+    >>> [round(cosine(share), 3) for share in (0.0, 0.5, 1.0)]
+    [1.0, 0.5, 0.0]
+    """
+    return 0.5 * (1.0 + math.cos(math.pi * min(max(share, 0.0), 1.0)))
+
+
+def one_cycle(share: float) -> float:
+    """Raise the rate from a 25th over the first 0.3 of the training, then let it fall to 1e-4.
+
+    The learning rate of the one-cycle policy (Smith & Topin 2018, arXiv 1708.07120) with cosine
+    flanks; the momentum is left as it is.
+
+    Examples
+    --------
+    >>> [round(one_cycle(share), 3) for share in (0.0, 0.15, 0.3, 0.65, 1.0)]
+    [0.04, 0.52, 1.0, 0.5, 0.0]
+    """
+    share = min(max(share, 0.0), 1.0)
+    if share < _WARM_UP:
+        return 1.0 + (_FIRST - 1.0) * cosine(share / _WARM_UP)
+    return _LAST + (1.0 - _LAST) * cosine((share - _WARM_UP) / (1.0 - _WARM_UP))
+
+
+SCHEDULES: Mapping[str, Callable[[float], float]] = MappingProxyType(
+    {"constant": constant, "cosine": cosine, "one-cycle": one_cycle}
+)
+"""Factors of the learning rate by name, each a function of the share of training that is done."""
