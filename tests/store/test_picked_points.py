@@ -98,11 +98,11 @@ def test_map_and_pixels_are_each_other_undone(place, step, north_up):
 def test_points_of_another_map_are_refused():
     points = points_of(some_picks(), images())
     elsewhere = GeoBox(GRID.shape, GRID.transform, "EPSG:32608")
-    with pytest.raises(GridError, match=r"zone 7N, the images in EPSG:32608"):
+    with pytest.raises(GridError, match=r"zone 7N, the images in .* zone 8N"):
         pixel_positions(points, elsewhere)
-    with pytest.raises(GridError, match="without a coordinate reference system"):
+    with pytest.raises(GridError, match="zone 7N, the images in pixels, without"):
         pixel_positions(points, BARE)
-    with pytest.raises(GridError, match="pixels of images without a map"):
+    with pytest.raises(GridError, match="picked points are in pixels, without"):
         pixel_positions(points_of(some_picks(), images(BARE)), GRID)
 
 

@@ -216,11 +216,12 @@ def pixel_positions(points: gpd.GeoDataFrame, grid: GeoBox) -> PixelPositions:
     """
     in_pixels = bool((points["unit"] == "pixel").all()) if len(points) else grid.crs is None
     if in_pixels != (grid.crs is None) or not (in_pixels or points.crs == str(grid.crs)):
-        own = "pixels of images without a map" if in_pixels else points.crs.name
+        bare = "pixels, without a coordinate reference system"
+        own = bare if in_pixels else points.crs.name
+        other = bare if grid.crs is None else CRS.from_user_input(str(grid.crs)).name
         raise GridError(
-            f"the picked points are in {own}, the images in "
-            f"{grid.crs or 'pixels, without a coordinate reference system'}: take the images that "
-            "the points were picked in"
+            f"the picked points are in {own}, the images in {other}: take the images that the "
+            "points were picked in"
         )
     x, y = points.geometry.x.to_numpy(np.float64), points.geometry.y.to_numpy(np.float64)
     x2, y2 = points["x2"].to_numpy(np.float64), points["y2"].to_numpy(np.float64)

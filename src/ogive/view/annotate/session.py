@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
+from pyproj import CRS
 
 from ogive.model import InputError, OutputError, Pair
 from ogive.scenes.pyramid import PyramidPair
@@ -94,7 +95,7 @@ class Session:
             "height": height,
             "tile": TILE_PX,
             "levels": self.images.earlier.levels,
-            "crs": None if grid.crs is None else str(grid.crs),
+            "crs": None if grid.crs is None else _short_name(CRS.from_user_input(str(grid.crs))),
             "unit": "px" if grid.crs is None else "m",
             "transform": [place.a, place.c, place.e, place.f] if grid.crs else None,
             "message": self.images.message,
@@ -208,6 +209,11 @@ class Session:
         if len({pick.id for pick in picks}) < len(picks):
             raise InputError("two points have the same number")
         return revision, picks
+
+
+def _short_name(crs: CRS) -> str:
+    known = crs.to_authority()
+    return ":".join(known) if known else str(crs.name)
 
 
 def _state(path: Path) -> tuple[int, int] | None:
