@@ -189,7 +189,8 @@ def window_correlation(earlier: Tensor, later: Tensor, windows: Windows) -> Tens
     total = functional.avg_pool2d(patch, size, 1) * count
     squares = functional.avg_pool2d(patch.square().sum(1, keepdim=True), size, 1)[:, 0] * count
     variance = squares - total.square().sum(1) / count
-    return product / variance.clamp_min(LEAST_VARIANCE).sqrt()
+    correlation: Tensor = product / variance.clamp_min(LEAST_VARIANCE).sqrt()
+    return correlation
 
 
 def _patches(stack: Tensor, sample: Tensor, y: Tensor, x: Tensor, size: int) -> Tensor:

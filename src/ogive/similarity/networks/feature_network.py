@@ -18,7 +18,7 @@ from torch.nn import functional
 from ogive.model import InputError
 
 from ..embedding import Film, Modulation, condition_columns
-from .normalise import NORMALISATIONS, check_box, normalisation_halo_px
+from .normalise import NORMALISATIONS, check_box, maps_per_band, normalisation_halo_px
 from .receptive import Span, halo_px
 
 __all__ = [
@@ -144,8 +144,8 @@ class NetworkOptions:
 
     @property
     def input_channels(self) -> int:
-        """Bands, and the mask where it enters."""
-        return self.bands + int(self.mask_channel)
+        """Maps of the bands, and the mask where it enters."""
+        return self.bands * maps_per_band(self.normalisation) + int(self.mask_channel)
 
     @property
     def feature_channels(self) -> int:

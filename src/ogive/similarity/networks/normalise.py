@@ -22,11 +22,19 @@ from torch.nn import functional
 
 from ogive.model import InputError
 
-__all__ = ["NORMALISATIONS", "local_normalise", "normalisation_halo_px", "published_normalise"]
+__all__ = [
+    "NORMALISATIONS",
+    "local_normalise",
+    "maps_per_band",
+    "normalisation_halo_px",
+    "published_normalise",
+    "two_scale_normalise",
+]
 
 PUBLISHED_MEAN = 0.434583236
 PUBLISHED_DEVIATION = 0.1948717255
 LEAST_CONTRAST = 1e-4
+FINE_BOX_PX = 9
 TINY = 1e-20
 
 
@@ -76,6 +84,23 @@ def local_normalise(image: Tensor, valid: Tensor, *, box_px: int) -> Tensor:
     return high / (contrast + LEAST_CONTRAST * mean.abs() + TINY)
 
 
+def two_scale_normalise(image: Tensor, valid: Tensor, *, box_px: int) -> Tensor:
+    """Normalise in a wide box and in one of 9 pixels: shading as well as the finest texture.
+
+    Parameters
+    ----------
+    image, valid, box_px
+        As for `local_normalise`.
+
+    Returns
+    -------
+    torch.Tensor
+        ``(batch, 2 band, y, x)``: the wide box's bands, then the fine one's.
+    """
+    parts = [local_normalise(image, valid, box_px=box) for box in (box_px, FINE_BOX_PX)]
+    return torch.cat(parts, 1)
+
+
 def published_normalise(image: Tensor, valid: Tensor, *, box_px: int) -> Tensor:
     """Scale 8-bit grey values as for the published weights: ``(x / 255 - 0.4346) / 0.1949``.
 
@@ -91,14 +116,23 @@ def published_normalise(image: Tensor, valid: Tensor, *, box_px: int) -> Tensor:
 
 
 NORMALISATIONS: Mapping[str, Callable[..., Tensor]] = MappingProxyType(
-    {"local": local_normalise, "published": published_normalise}
+    {
+        "local": local_normalise,
+        "two-scale": two_scale_normalise,
+        "published": published_normalise,
+    }
 )
 """How an image is normalised, by name."""
 
 
 def normalisation_halo_px(name: str, *, box_px: int) -> int:
     """How far a pixel reaches through a normalisation: two boxes, or not at all."""
-    return 2 * (box_px // 2) if name == "local" else 0
+    return 0 if name == "published" else 2 * (max(box_px, FINE_BOX_PX) // 2)
+
+
+def maps_per_band(name: str) -> int:
+    """How many maps a normalisation makes of a band."""
+    return 2 if name == "two-scale" else 1
 
 
 def check_box(box_px: int) -> None:
