@@ -116,7 +116,7 @@ def _field(
         SCENE_PER_PIXEL * (draw(rng, ranges.translation_px) + draw(rng, ranges.misregistration_px))
         for _ in range(2)
     ]
-    field = torch.tensor(start)[:, None, None] + torch.tensordot(
+    field: Tensor = torch.tensor(start)[:, None, None] + torch.tensordot(
         torch.from_numpy(gradient.astype(np.float32)), place, dims=1
     )
     for axis in range(2):
