@@ -1,8 +1,9 @@
 """What of an image is compared: a stack of features for each pixel.
 
 A feature is a function ``feature(image, valid, *, threads) -> (channel, y, x)`` of one image in
-single precision; `FEATURES` names those that ship. Invalid pixels are filled before a filter runs
-over them and take no part in the correlation afterwards, so a fill only has to be smooth.
+single precision; `FEATURES` names those that ship here, and any installed package can add others by
+an entry point (see `find_feature`). Invalid pixels are filled before a filter runs over them and
+take no part in the correlation afterwards, so a fill only has to be smooth.
 
 The default of `ogive.match`, ``"adaptive"``, is not here: it depends on the pair (see `spectra`).
 """
@@ -10,19 +11,28 @@ The default of `ogive.match`, ``"adaptive"``, is not here: it depends on the pai
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from scipy import ndimage
 
+from ..model import InputError
 from .kernels import BoolArray, Float32Array, convolve_separable
 
 __all__ = [
+    "ENTRY_POINTS",
     "FEATURES",
     "Feature",
+    "FeaturePair",
+    "LocalFeature",
+    "each_band",
+    "feature_names",
     "fill_invalid",
+    "find_feature",
     "highpass",
     "intensity",
     "laplacian",
@@ -40,8 +50,44 @@ class Feature(Protocol):
     def __call__(
         self, image: Float32Array, valid: BoolArray | None, /, *, threads: int = 1
     ) -> Float32Array:
-        """Give the stack ``(channel, y, x)`` of an image ``(y, x)``."""
+        """Give the stack ``(channel, y, x)`` of an image ``(y, x)`` or ``(band, y, x)``."""
         ...
+
+
+@runtime_checkable
+class LocalFeature(Protocol):
+    """A feature that says how far it looks, so that it may be computed piece by piece.
+
+    Attributes
+    ----------
+    channels
+        Of the stack that it gives.
+    halo_px
+        A pixel of the stack depends on the image's pixels within this distance.
+    multiple_px
+        A piece gives what the whole image gives if its first row and column are multiples of this.
+    half_precision
+        Whether its values may be kept in two bytes.
+    """
+
+    channels: int
+    halo_px: int
+    multiple_px: int
+    half_precision: bool
+
+    def __call__(
+        self, image: Float32Array, valid: BoolArray | None, /, *, threads: int = 1
+    ) -> Float32Array:
+        """Give the stack, as any `Feature`."""
+        ...
+
+
+@dataclass(frozen=True)
+class FeaturePair:
+    """One feature for each image, where the two differ: each may know its own sun and date."""
+
+    earlier: Feature
+    later: Feature
 
 
 def _box_taps(size_px: int) -> Float32Array:
@@ -272,3 +318,88 @@ FEATURES: Mapping[str, Callable[..., Float32Array]] = MappingProxyType(
     }
 )
 """The features of one image, by name."""
+
+ENTRY_POINTS = "ogive.features"
+"""Group of entry points by which an installed package names features of its own.
+
+Each is a function ``make(*, device: str) -> Feature``, called when its name is asked for.
+"""
+
+
+def _installed() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def feature_names() -> list[str]:
+    """Names that `ogive.match` takes: those that ship here, and those of installed packages.
+
+    Examples
+    --------
+    >>> feature_names()[:3]
+    ['adaptive', 'intensity', 'highpass']
+    """
+    own = ["adaptive", *FEATURES]
+    return own + sorted(_installed().keys() - set(own))
+
+
+def find_feature(name: str, *, device: str = "auto") -> Feature:
+    """Make the feature of a name out of those that ship here or that a package installed.
+
+    A package names its features in its metadata; nothing of it is imported before one is asked
+    for::
+
+        [project.entry-points."ogive.features"]
+        learned = "ogive.similarity.features:learned"
+
+    Parameters
+    ----------
+    name
+        One of `feature_names`, except ``"adaptive"``.
+    device
+        Where the feature may compute: ``"auto"`` or a name of PyTorch.
+
+    Raises
+    ------
+    InputError
+        If there is none of this name, or what it needs is not installed.
+
+    Examples
+    --------
+    >>> find_feature("sobel")(np.ones((20, 20), np.float32), None).shape
+    (2, 20, 20)
+    """
+    if name in FEATURES:
+        return partial(each_band, FEATURES[name])
+    installed = _installed()
+    if name not in installed:
+        known = ", ".join(feature_names())
+        raise InputError(f"no features {name!r}: take one of {known}, or a function")
+    try:
+        make: Callable[..., Feature] = installed[name].load()
+    except ImportError as error:
+        raise InputError(
+            f"the features {name!r} need a package that is not installed ({error}): "
+            "pip install 'ogive[learning]' brings what learned ones need"
+        ) from error
+    return make(device=device)
+
+
+def each_band(
+    function: Callable[..., Float32Array],
+    image: Float32Array,
+    valid: BoolArray | None = None,
+    /,
+    *,
+    threads: int = 1,
+    **options: Any,
+) -> Float32Array:
+    """Apply a feature of single-band images to each band, and stack what it gives.
+
+    Examples
+    --------
+    >>> each_band(sobel, np.ones((3, 20, 20), np.float32)).shape
+    (6, 20, 20)
+    """
+    if image.ndim == 2:
+        return function(image, valid, threads=threads, **options)
+    return np.concatenate([function(band, valid, threads=threads, **options) for band in image])

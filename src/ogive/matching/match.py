@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +12,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..model import ATTRIBUTES, Flag, GridError, InputError, flag_attributes
-from .features import FEATURES
+from .features import Feature, FeaturePair
 from .field import CHANCE_SIGMAS, Field, Points, logger, measure_field
 from .kernels import BoolArray, Float32Array
 from .measure import SUBPIXEL, measure_rows
+from .pair_features import Chosen, chosen_features
 from .search import Search
 
 __all__ = ["Masks", "match"]
@@ -58,7 +58,7 @@ def match(
     earlier: Image,
     later: Image,
     *,
-    features: str | Callable[..., Float32Array] = "adaptive",
+    features: str | Feature | FeaturePair = "adaptive",
     window: int = 32,
     step: int = 8,
     search: int | Search = 32,
@@ -67,10 +67,13 @@ def match(
     subpixel: Literal[
         "auto", "translation", "affine", "parabola", "gaussian", "quadratic", "fourier", "none"
     ] = "auto",
+    subpixel_features: str | Feature | FeaturePair = "same",
     smoothing: float | None = None,
     forward_backward: float | None = None,
     min_valid: float = 0.5,
     min_significance: float = CHANCE_SIGMAS,
+    engine: Literal["auto", "numba", "torch"] = "auto",
+    device: str = "auto",
     threads: int | None = None,
 ) -> xr.Dataset:
     """Measure the displacement from an earlier image to a later one.
@@ -83,14 +86,18 @@ def match(
     Parameters
     ----------
     earlier, later
-        ``(y, x)`` images on one grid, xarray or numpy, of any real type; or ``(channel, y, x)``
-        stacks of features that are correlated as they are. NaN, infinity and the ``_FillValue`` of
-        a DataArray are left out.
+        ``(y, x)`` images on one grid, xarray or numpy, of any real type, or ``(band, y, x)`` ones
+        for features of several bands. Under the default features, a three-dimensional array is
+        itself a stack of features, correlated as it is. NaN, infinity and the ``_FillValue`` of a
+        DataArray are left out; a pixel needs all its bands.
     features
         ``"adaptive"`` (default): both images pass through the filter of greatest likelihood,
         estimated from the pair's own coherence. Or a name among ``"intensity"``, ``"highpass"``,
         ``"highpass-gaussian"``, ``"wallis"``, ``"laplacian"``, ``"sobel"``, ``"orientation"``,
-        ``"near-anomaly-offset"``; or a function (see `ogive.matching.features.Feature`).
+        ``"near-anomaly-offset"``, which are taken of each band and put side by side; or
+        ``"learned"`` and other names that installed packages give (`find_feature`); or a function
+        (see `ogive.matching.features.Feature`), which gets all bands; or a `FeaturePair` of two,
+        one for each image.
     window, step
         Side of the square windows (8-128) and distance between points, in pixels.
     search
@@ -107,6 +114,9 @@ def match(
         too, six parameters in all. ``"parabola"``, ``"gaussian"``,
         ``"quadratic"``: fits to the correlation surface. ``"fourier"``: windows and surface
         oversampled, as ampcor does. ``"none"``: whole pixels.
+    subpixel_features
+        What Gauss-Newton runs on: ``"same"`` (default) features as are searched, or others, given
+        as `features` are: those that find the right place need not be those that measure it best.
     smoothing
         Standard deviation in pixels of a Gaussian over fixed features; by default as much as the
         pair's noise asks for, often none. The adaptive filter needs no other.
@@ -117,6 +127,13 @@ def match(
         The smallest share of a window's pixels that must be valid in both images.
     min_significance
         How many standard deviations of chance correlation a peak must reach; 0 keeps all.
+    engine
+        What searches: ``"numba"``, compiled for the processor, or ``"torch"``, for a GPU; they
+        agree to 1e-5 in correlation. ``"auto"`` takes numba unless the device is a GPU. The
+        sub-pixel place is always the processor's part.
+    device
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``"auto"`` is where learned features are
+        computed, which is a GPU if there is one, and the processor for all others.
     threads
         How many threads to use; all there are by default. The result does not depend on it.
 
@@ -127,7 +144,8 @@ def match(
         coordinates (pixel indices for numpy, y down), their error covariance ``dx_var, dy_var,
         dxdy_cov``, ``correlation``, ``peak_ratio``, ``snr``, ``prediction_distance``,
         ``valid_fraction``, ``flag``; and, along ``frequency``, the pair's ``coherence`` and the
-        ``filter_response`` that was used.
+        ``filter_response`` that was used. With `subpixel_features`, ``correlation`` is that of the
+        features searched, at whole pixels, and ``subpixel_correlation`` that of the others.
 
     Raises
     ------
@@ -158,9 +176,13 @@ def match(
         valid_first &= _as_mask(masks.earlier, first.shape[-2:])
         valid_second &= _as_mask(masks.later, first.shape[-2:])
     _check_options(first.shape[-2:], window, step, subpixel, min_valid, smoothing)
-    if isinstance(features, str) and features not in ("adaptive", *FEATURES):
-        known = ", ".join(["adaptive", *FEATURES])
-        raise InputError(f"no features {features!r}: take one of {known}, or a function")
+    if subpixel_features != "same" and subpixel not in ("auto", "translation", "affine"):
+        raise InputError(
+            f"the sub-pixel method {subpixel!r} is a fit to the surface that was searched: leave "
+            "subpixel_features out, or take 'translation' or 'affine'"
+        )
+    chosen = chosen_features(features, bands=first.ndim == 3, device=device)
+    where = _search_device(engine, device, chosen)
     _check_texture(first, valid_first, "earlier")
     _check_texture(second, valid_second, "later")
     _say_if_compiling()
@@ -170,7 +192,10 @@ def match(
         second,
         valid_earlier=None if whole else valid_first,
         valid_later=None if whole else valid_second,
-        features=features,
+        features=chosen,
+        subpixel_features=subpixel_features
+        if subpixel_features == "same"
+        else chosen_features(subpixel_features, bands=False, device=device),
         window_px=window,
         step_px=step,
         search=search if isinstance(search, Search) else Search(radius_px=search),
@@ -183,8 +208,25 @@ def match(
         least_valid=min_valid,
         least_sigmas=min_significance,
         threads=threads or _available_threads(),
+        device=where,
     )
     return _as_dataset(field, axes, first.shape[-2:], subpixel)
+
+
+def _search_device(engine: str, device: str, chosen: Chosen) -> str | None:
+    """Device of PyTorch that searches; ``None`` for the compiled loops."""
+    if engine not in ("auto", "numba", "torch"):
+        raise InputError(f"no engine {engine!r}: take 'auto', 'numba' or 'torch'")
+    wanted = chosen.device if device == "auto" else device
+    if engine == "numba" or (engine == "auto" and wanted == "cpu"):
+        return None
+    try:
+        from .torch_engine import usable_device
+    except ImportError as error:
+        raise InputError(
+            "a search on a GPU needs PyTorch: pip install 'ogive[learning]', or take engine 'numba'"
+        ) from error
+    return usable_device(wanted)
 
 
 def _available_threads() -> int:
@@ -345,6 +387,9 @@ def _as_dataset(field: Field, axes: _Axes, shape: tuple[int, ...], subpixel: str
             data[name] = (("y", "x"), (planes[name] * mean_size).astype(np.float32), attributes)
     for name in ("correlation", "peak_ratio", "snr", "valid_fraction"):
         data[name] = (("y", "x"), planes[name], dict(ATTRIBUTES[name]))
+    if "subpixel_correlation" in planes:
+        told = {"long_name": "correlation of the sub-pixel features at the end", "units": "1"}
+        data["subpixel_correlation"] = (("y", "x"), planes["subpixel_correlation"], told)
     data["flag"] = (("y", "x"), field.flag, flag_attributes())
     result = xr.Dataset(
         data,
@@ -355,6 +400,7 @@ def _as_dataset(field: Field, axes: _Axes, shape: tuple[int, ...], subpixel: str
         },
         attrs={
             "features": field.features,
+            "subpixel_features": field.subpixel_features or "same",
             "window_px": points.window_px,
             "step_px": points.step_px,
             "subpixel": subpixel,
@@ -375,7 +421,7 @@ def _as_dataset(field: Field, axes: _Axes, shape: tuple[int, ...], subpixel: str
             field.spectra.coherence.astype(np.float32),
             {"long_name": "magnitude-squared coherence of the pair", "units": "1"},
         )
-        if field.features == "adaptive":
+        if (field.subpixel_features or field.features) == "adaptive":
             result["filter_response"] = (
                 "frequency",
                 field.spectra.response.astype(np.float32),

@@ -25,6 +25,7 @@ from scipy import fft
 
 from .interpolation import spline_fidelity
 from .kernels import Float32Array
+from .stacks import Stack
 
 __all__ = ["PairSpectra", "apply_filter", "filter_taps", "measure_spectra", "power_spectrum"]
 
@@ -90,8 +91,8 @@ def _radial_bins(size: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 
 
 def measure_spectra(
-    earlier: Float32Array,
-    later: Float32Array,
+    earlier: Stack,
+    later: Stack,
     x: NDArray[np.float64],
     y: NDArray[np.float64],
     u: NDArray[np.float64],
@@ -188,8 +189,8 @@ def measure_spectra(
 
 
 def power_spectrum(
-    earlier: Float32Array,
-    later: Float32Array,
+    earlier: Stack,
+    later: Stack,
     *,
     usable: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
     threads: int = 1,
