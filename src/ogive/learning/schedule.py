@@ -12,9 +12,8 @@ from types import MappingProxyType
 
 __all__ = ["SCHEDULES", "constant", "cosine", "one_cycle"]
 
-_WARM_UP = 0.3
-_FIRST = 1.0 / 25.0
-_LAST = 1e-4
+_RISE, _FIRST, _LAST = 0.3, 1.0 / 25.0, 1e-4
+_WARM_UP, _FLOOR = 0.02, 0.01
 
 
 def constant(share: float) -> float:
@@ -29,14 +28,18 @@ def constant(share: float) -> float:
 
 
 def cosine(share: float) -> float:
-    """Let the rate fall to zero along half a cosine (Loshchilov & Hutter 2017, SGDR, ICLR).
+    """Let the rate fall to a 100th along half a cosine, after a warm-up over the first 0.02.
+
+    After Loshchilov & Hutter 2017, SGDR (ICLR), without restarts. The warm-up is linear.
 
     Examples
     --------
-    >>> [round(cosine(share), 3) for share in (0.0, 0.5, 1.0)]
-    [1.0, 0.5, 0.0]
+    >>> [round(cosine(share), 3) for share in (0.0, 0.01, 0.02, 0.51, 1.0)]
+    [0.0, 0.5, 1.0, 0.505, 0.01]
     """
-    return 0.5 * (1.0 + math.cos(math.pi * min(max(share, 0.0), 1.0)))
+    if share < _WARM_UP:
+        return max(share, 0.0) / _WARM_UP
+    return _FLOOR + (1.0 - _FLOOR) * _half_cosine((share - _WARM_UP) / (1.0 - _WARM_UP))
 
 
 def one_cycle(share: float) -> float:
@@ -50,10 +53,14 @@ def one_cycle(share: float) -> float:
     >>> [round(one_cycle(share), 3) for share in (0.0, 0.15, 0.3, 0.65, 1.0)]
     [0.04, 0.52, 1.0, 0.5, 0.0]
     """
-    share = min(max(share, 0.0), 1.0)
-    if share < _WARM_UP:
-        return 1.0 + (_FIRST - 1.0) * cosine(share / _WARM_UP)
-    return _LAST + (1.0 - _LAST) * cosine((share - _WARM_UP) / (1.0 - _WARM_UP))
+    if share < _RISE:
+        return 1.0 + (_FIRST - 1.0) * _half_cosine(share / _RISE)
+    return _LAST + (1.0 - _LAST) * _half_cosine((share - _RISE) / (1.0 - _RISE))
+
+
+def _half_cosine(share: float) -> float:
+    """From 1 to 0 as the share goes from 0 to 1."""
+    return 0.5 * (1.0 + math.cos(math.pi * min(max(share, 0.0), 1.0)))
 
 
 SCHEDULES: Mapping[str, Callable[[float], float]] = MappingProxyType(
