@@ -39,7 +39,15 @@ export function drawArrow(context, start, end, { chosen, confidence, shown }) {
   const whole = Math.hypot(end.x - start.x, end.y - start.y);
   const ring = MARK_RADIUS + (chosen ? 7 : 1);
   const length = whole - ring;
-  if (length < 3) return;
+  if (length < 3) { // it ends within the ring: a line says which way
+    context.save();
+    if (whole > 1) twice(context, 1, chosen ? CHOSEN : ARROW, () => {
+      context.moveTo(start.x, start.y);
+      context.lineTo(end.x, end.y);
+    });
+    context.restore();
+    return;
+  }
   const along = { x: (end.x - start.x) / whole, y: (end.y - start.y) / whole };
   const from = shown === "earlier" ? { x: start.x + ring * along.x, y: start.y + ring * along.y } : start;
   const to = shown === "later" ? { x: end.x - ring * along.x, y: end.y - ring * along.y } : end;
