@@ -43,7 +43,7 @@ def draw_terminus(
     ragged = blurred(cut_out(rng, clouds, side), 4.0) * rng.uniform(2, 12)
     ahead = float(np.cos(angle)) * motion.grid[0] + float(np.sin(angle)) * motion.grid[1]
     front = ahead + ragged - rng.uniform(-0.2, 0.3) * side
-    later_front = front - SCENE_PER_PIXEL * draw(rng, ranges.terminus_retreat_px)
+    later_front = front + SCENE_PER_PIXEL * draw(rng, ranges.terminus_retreat_px)
     middle = (side - 1) / 2
     x, y = motion.grid + motion.displacement + middle
     ice_later = later_front < 0
