@@ -332,27 +332,33 @@ def measure_points(
         stacks = _prepared(
             pair, block, size, least=limits[0], threads=threads, refined=refined is None
         )
-        options = fine_radius_px, WIDER_PX, search_method, limits[0], least_valid, doubtful, chance
         if device is None:
             run_over_rows(
                 measure_rows, rows, threads, stacks.earlier, stacks.later, stacks.earlier_spline,
                 stacks.later_spline, stacks.masks, stacks.norms, ys, targets.x, size, *nodes,
-                *options, some, NOTHING if apart else bent, flags,
+                fine_radius_px, WIDER_PX, search_method, limits[0], least_valid, doubtful, chance,
+                some, NOTHING if apart else bent, flags,
             )  # fmt: skip
         else:
             from .torch_engine import find_peaks
 
-            some, flags = find_peaks(stacks, ys, targets.x, size, *nodes, *options, device=device)
+            some, whole_peaks, flags = find_peaks(
+                stacks, ys, targets.x, size, *nodes, fine_radius_px, WIDER_PX, search_method,
+                limits[0], least_valid, doubtful, chance, device=device,
+            )  # fmt: skip
         if searched is not None:
             searched[here] = some[RESULTS.index("correlation")]
             stacks = _prepared(
                 others, block, size, least=limits[1], threads=threads, searched=False
             )
         if apart:
+            if device is None or refined is not None:
+                # What the pixels in common are should not depend on the engine.
+                whole_peaks = np.rint(np.nan_to_num(some[:2])).astype(np.int64)
             run_over_rows(
                 refine_rows, rows, threads, stacks.earlier, stacks.earlier_spline,
                 stacks.later_spline, stacks.masks, ys, targets.x, size, *nodes, method, limits[1],
-                some, bent, flags,
+                whole_peaks, some, bent, flags,
             )  # fmt: skip
         out[:, here], flag[here] = some, flags
         if deformation.size:

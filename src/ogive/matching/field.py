@@ -36,10 +36,9 @@ from .pair_features import (
 from .prediction import Prediction, coarse_nodes, neighbours_agree, predict
 from .search import Search
 from .spectra import PairSpectra
-from .stacks import Stack, checked_stack, rows_of
-from .stacks import flat_limit as _flat_limit
+from .stacks import Stack, rows_of
 
-__all__ = ["Field", "Points", "_flat_limit", "measure_field"]
+__all__ = ["Field", "Points", "measure_field"]
 
 logger = logging.getLogger("ogive.matching")
 
@@ -454,10 +453,3 @@ def _oversample(pair: Pair, points: Points, out: Float32Array, flag: NDArray[np.
     )  # fmt: skip
     out[0, rows, columns], out[1, rows, columns] = u, v
     flag[rows[np.isnan(u)], columns[np.isnan(u)]] = Flag.OUTSIDE
-
-
-def _as_stacks(
-    first: Float32Array, second: Float32Array, shape: tuple[int, int]
-) -> tuple[Float32Array, Float32Array]:
-    """Check what a feature function gave."""
-    return checked_stack(first, shape), checked_stack(second, shape)

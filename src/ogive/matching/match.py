@@ -129,7 +129,7 @@ def match(
         How many standard deviations of chance correlation a peak must reach; 0 keeps all.
     engine
         What searches: ``"numba"``, compiled for the processor, or ``"torch"``, for a GPU; they
-        agree to 1e-5 in correlation. ``"auto"`` takes numba unless the device is a GPU. The
+        agree to 1e-5 in correlation. ``"auto"`` takes numba unless the device is a CUDA GPU. The
         sub-pixel place is always the processor's part.
     device
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``"auto"`` is where learned features are
@@ -218,7 +218,8 @@ def _search_device(engine: str, device: str, chosen: Chosen) -> str | None:
     if engine not in ("auto", "numba", "torch"):
         raise InputError(f"no engine {engine!r}: take 'auto', 'numba' or 'torch'")
     wanted = chosen.device if device == "auto" else device
-    if engine == "numba" or (engine == "auto" and wanted == "cpu"):
+    # Apple's GPUs lack the search's double precision; learned features may be computed there.
+    if engine == "numba" or (engine == "auto" and wanted.split(":")[0] in ("cpu", "mps")):
         return None
     try:
         from .torch_engine import usable_device

@@ -36,7 +36,7 @@ def shared_weights(masks, y, x, ty, tx, size, weights):
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
 def refine_rows(
     start, stop, earlier, earlier_spline, later_spline, masks, ys, xs, size, nodes, node_y, node_x,
-    method, least, out, deformation, flag,
+    method, least, whole_peaks, out, deformation, flag,
 ):  # fmt: skip
     """Refine rows ``start`` to ``stop`` of points, in place.
 
@@ -48,14 +48,17 @@ def refine_rows(
         As of `ogive.matching.measure.measure_rows`.
     least
         A window of this stack with a smaller sum of squares is flat.
+    whole_peaks
+        ``(2, rows, columns)``: the whole displacement u and v that the search found. The pixels
+        that both windows share are those there.
     out
-        The planes `ogive.matching.measure.RESULTS`: the displacement is where to start, to within a
-        pixel; it is replaced, with its covariance, the distance from the prediction, the share of
-        valid pixels and, after Gauss-Newton, the correlation.
+        The planes `ogive.matching.measure.RESULTS`: the displacement is where to start, within a
+        pixel of the whole one; it is replaced, with its covariance, the distance from the
+        prediction, the share of valid pixels and, after Gauss-Newton, the correlation.
     flag
         `ogive.model.Flag`: only points that are MEASURED are refined, and they may cease to be.
     """
-    channels, height, width = earlier.shape
+    channels = earlier.shape[0]
     window = np.zeros((channels, size * (size + PAD)), np.float32)
     scratch = refinement_scratch(channels, size)
     weights = full_weights(size)
@@ -73,9 +76,8 @@ def refine_rows(
             motion[0] = out[0, row, column]
             motion[1] = out[1, row, column]
             motion[2:] = predicted[2:]
-            # The window nearest to the start; at an edge, the last one inside.
-            ty = min(max(y + int(np.rint(motion[1])), 0), height - size)
-            tx = min(max(x + int(np.rint(motion[0])), 0), width - size)
+            tx = x + whole_peaks[0, row, column]
+            ty = y + whole_peaks[1, row, column]
             norm = take_window(earlier, y, x, size, window)
             if norm * norm <= least:
                 out[:9, row, column] = np.nan
