@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
@@ -423,7 +423,97 @@ def annotate(
             ready=typer.echo,
         )
         if not quiet:
-            typer.echo(f"{count} pairs are in {out}")
+            typer.echo(f"pairs in {out}: {count}")
+
+
+train_app = typer.Typer(help="Train what ogive learns.", no_args_is_help=True)
+app.add_typer(train_app, name="train")
+
+
+@train_app.callback()
+def _train() -> None:
+    """Train what ogive learns."""
+
+
+@train_app.command("similarity")
+def train_similarity(
+    config: Annotated[
+        Path | None, typer.Argument(help="What to train, and with what.", metavar="CONFIG.yaml")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder to be made; by default the model's name.", metavar="DIR"
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training that lies in DIR.")
+    ] = False,
+    template: Annotated[
+        bool, typer.Option("--template", help="Print a CONFIG.yaml to start from.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done.")] = False,
+) -> None:
+    """Train features that match: a network, through the correlator that will use them.
+
+    Leaves the weights with their card, the figures of the training, and checkpoints. Ctrl-C and
+    SIGTERM leave a checkpoint to resume from.
+    """
+    with _run(_log_beside(out or Path("train")), quiet=quiet, verbose=verbose) as run:
+        from ogive.model import InputError
+
+        _need_learning()
+        from ogive.learning.settings import read_settings, settings_yaml
+        from ogive.similarity.train import TrainingConfig, train
+        from ogive.similarity.training_config import template as training_template
+
+        if template:
+            typer.echo(settings_yaml(training_template()), nl=False)
+            return
+        if config is None:
+            raise InputError("which training? Name its CONFIG.yaml, or ask for a --template")
+        settings = read_settings(config, TrainingConfig)
+        folder = out or Path(settings.name)
+        with run.steps(settings.training.max_steps or 1) as begin:
+            begin("read the data")
+            trained = train(
+                settings,
+                folder,
+                resume=resume,
+                progress=lambda done, of, figures: begin(
+                    f"step {done}, {_figure(figures)}", of or done
+                ),
+            )
+        fitted = trained.fitted
+        if fitted.stopped == "interrupted":
+            _complain(f"interrupted after {fitted.steps} steps; go on with --resume")
+            raise typer.Exit(INTERRUPTED)
+        if not quiet and trained.weights is not None:
+            for name, score in fitted.scores.items():
+                typer.echo(f"{name} {score:.4f} (step {fitted.best_step} of {fitted.steps})")
+            typer.echo(f"{trained.weights}#sha256={trained.sha256}")
+
+
+def _need_learning() -> None:
+    """Tell which extra is missing, in place of a failed import."""
+    from importlib.util import find_spec
+
+    from ogive.model import InputError
+
+    missing = [name for name in ("torch", "lightning", "safetensors") if find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"training needs {', '.join(missing)}: install them by pip install 'ogive[learning]'"
+        )
+
+
+def _figure(figures: Mapping[str, float]) -> str:
+    """The latest of the figures that tell how well a training goes."""
+    for name in ("validation/within_1px", "train/loss"):
+        if name in figures:
+            return f"{name} {figures[name]:.3f}"
+    return "no figures yet"
 
 
 def _log_beside(out: Path) -> Path:

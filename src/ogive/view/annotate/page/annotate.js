@@ -339,8 +339,8 @@ class Annotation {
     place.className = state === "failed" ? "bad" : state === "saving" ? "" : "good";
     place.dataset.state = state;
     if (state === "saving") place.textContent = "saving …";
-    else if (state === "opened") place.textContent = count ? `${count} pairs taken up` : "nothing to save yet";
-    else if (state === "saved") place.textContent = `${count} pairs saved ${new Date(saved).toLocaleTimeString()}`;
+    else if (state === "opened") place.textContent = count ? `pairs taken up: ${count}` : "nothing to save yet";
+    else if (state === "saved") place.textContent = `pairs saved: ${count} (${new Date(saved).toLocaleTimeString()})`;
     else place.textContent = `NOT SAVED: ${why}`;
   }
 
@@ -359,7 +359,7 @@ class Annotation {
     if (this.saver.running) await this.saver.running;
     await fetch("finish", { method: "POST" });
     const count = this.picks.points.length;
-    element("finished").textContent = `${count} pairs are in ${this.info.output}. You can close this page.`;
+    element("finished").textContent = `Pairs in ${this.info.output}: ${count}. You can close this page.`;
     element("finished").hidden = false;
     for (const part of document.querySelectorAll("header, main")) part.inert = true;
     this.ended = true;

@@ -143,7 +143,7 @@ export function drawScaleBar(context, size, scale, metresPerPixel) {
   const text = metresPerPixel === null ? `${round(length)} px`
     : length >= 1000 ? `${round(length / 1000)} km` : `${round(length)} m`;
   const right = size.width - 12;
-  const base = size.height - 14;
+  const base = size.height - 40; // above the readout
   context.save();
   twice(context, 2, "#fff", () => {
     context.moveTo(right - pixels, base - 5);
