@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 __all__ = ["Sample", "SampleFunction", "endless_batches", "fixed_batches"]
 
-Sample = Mapping[str, Tensor]
+Sample = Mapping[str, Any]
+"""Tensors by name."""
 SampleFunction = Callable[[int], Sample]
 
 

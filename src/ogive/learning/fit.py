@@ -22,7 +22,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.callbacks import EarlyStopping, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch.utils.data import DataLoader
 
 from ogive.learning.batches import Sample, SampleFunction, endless_batches, fixed_batches
@@ -45,7 +45,15 @@ from ogive.learning.schedule import SCHEDULES
 from ogive.learning.settings import Settings
 from ogive.model import InputError
 
-__all__ = ["LAST_CHECKPOINT", "METRICS", "FitSettings", "Fitted", "fit"]
+__all__ = [
+    "LAST_CHECKPOINT",
+    "METRICS",
+    "FitSettings",
+    "Fitted",
+    "check_fit",
+    "fit",
+    "is_first_process",
+]
 
 LAST_CHECKPOINT = "last.ckpt"
 METRICS = "metrics.csv"
@@ -60,45 +68,55 @@ class FitSettings(Settings):
     """How long, how fast and where a network is trained."""
 
     max_steps: int | None = Field(
-        None, gt=0, description="The training ends after so many steps of the optimiser..."
+        default=None, gt=0, description="The training ends after so many steps of the optimiser..."
     )
     max_minutes: float | None = Field(
-        None, gt=0, description="...or after so many minutes, whichever comes first."
+        default=None, gt=0, description="...or after so many minutes, whichever comes first."
     )
-    batch_size: int = Field(8, gt=0, description="Samples in a batch, of each device.")
-    accumulate: int = Field(1, gt=0, description="Batches whose gradients make one step.")
+    batch_size: int = Field(default=8, gt=0, description="Samples in a batch, of each device.")
+    accumulate: int = Field(default=1, gt=0, description="Batches whose gradients make one step.")
     schedule: Literal["constant", "cosine", "one-cycle"] = Field(
-        "one-cycle", description="Of the learning rate: constant, cosine or one-cycle."
+        default="one-cycle", description="Of the learning rate: constant, cosine or one-cycle."
     )
     gradient_clip: float | None = Field(
-        1.0, gt=0, description="Longest gradient; null for no limit."
+        default=1.0, gt=0, description="Longest gradient; null for no limit."
     )
     ema_decay: float | None = Field(
-        None,
+        default=None,
         gt=0,
         lt=1,
         description="Decay of the moving average of weights, such as 0.999; null for none.",
     )
-    validate_every_steps: int = Field(500, gt=0, description="How often validation runs.")
-    validation_samples: int = Field(64, gt=0, description="Samples of each validation.")
+    validate_every_steps: int = Field(default=500, gt=0, description="How often validation runs.")
+    validation_samples: int = Field(default=64, gt=0, description="Samples of each validation.")
     patience: int | None = Field(
-        None,
+        default=None,
         gt=0,
         description="Validations without improvement after which it ends; null: never.",
     )
-    checkpoint_every_steps: int = Field(500, gt=0, description="How often a checkpoint is left.")
-    log_every_steps: int = Field(50, gt=0, description="How often figures are logged.")
+    checkpoint_every_steps: int = Field(
+        default=500, gt=0, description="How often a checkpoint is left."
+    )
+    log_every_steps: int = Field(default=50, gt=0, description="How often figures are logged.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        "auto", description="auto, cpu, cuda or mps."
+        default="auto", description="auto, cpu, cuda or mps."
     )
-    devices: int = Field(1, ge=-1, description="How many of them; -1 for all GPUs.")
+    devices: int = Field(default=1, ge=-1, description="How many of them; -1 for all GPUs.")
     precision: Literal["32", "16-mixed", "bf16-mixed"] = Field(
-        "32", description="Of the arithmetic: 32, bf16-mixed, or 16-mixed (GPU only)."
+        default="32", description="Of the arithmetic: 32, bf16-mixed, or 16-mixed (GPU only)."
     )
-    workers: int = Field(0, ge=0, description="Processes that make samples; 0 makes them in turn.")
+    workers: int = Field(
+        default=0, ge=0, description="Processes that make samples; 0 makes them in turn."
+    )
     deterministic: bool = Field(
-        True, description="Whether only repeatable operations are used on the CPU."
+        default=True, description="Whether only repeatable operations are used on the CPU."
     )
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _named(cls, given: object) -> object:
+        """Accept 32 without quotes, which YAML reads as a number."""
+        return str(given) if isinstance(given, int) else given
 
     @model_validator(mode="after")
     def _limited(self) -> FitSettings:
@@ -347,13 +365,28 @@ def _loggers(folder: Path, steps_before: int) -> list[Any]:
     ]
 
 
-def _is_first_process() -> bool:
+def is_first_process() -> bool:
     """Whether this process writes files; asked before a trainer can tell."""
     return int(getattr(rank_zero_only, "rank", None) or 0) == 0
 
 
+def check_fit(settings: FitSettings, folder: str | Path, *, resume: bool) -> None:
+    """Refuse what `fit` would refuse, before anything is written.
+
+    Raises
+    ------
+    InputError
+        As `fit` does, for its folder, its checkpoint and its devices.
+    """
+    last = Path(folder) / LAST_CHECKPOINT
+    _refuse_folder(last, resume=resume)
+    _devices(settings)
+    if resume:
+        _read_checkpoint(last)
+
+
 def _refuse_folder(last: Path, *, resume: bool) -> None:
-    if not _is_first_process():
+    if not is_first_process():
         return  # the first has begun already
     if resume and not last.is_file():
         raise InputError(f"there is no checkpoint {last} to resume from: begin without resume")
@@ -401,7 +434,7 @@ def _finished(module: LightningModule, checkpoint: Mapping[str, Any]) -> Fitted:
         minutes=counted["minutes"],
         best_step=best.get("step", steps),
         scores=best.get("scores", {}),
-        is_writer=_is_first_process(),
+        is_writer=is_first_process(),
     )
 
 

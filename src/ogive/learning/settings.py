@@ -67,7 +67,7 @@ def settings_yaml(settings: Settings) -> str:
     --------
     >>> from pydantic import Field
     >>> class Tea(Settings):
-    ...     minutes: float = Field(3.0, description="How long it draws.")
+    ...     minutes: float = Field(default=3.0, description="How long it draws.")
     >>> print(settings_yaml(Tea()), end="")
     # How long it draws.
     minutes: 3.0
@@ -101,7 +101,9 @@ def _flow(value: Any) -> str:
     plain = _plain(value)
     if isinstance(plain, float) and plain == int(plain) and abs(plain) < 1e6:
         return str(plain)
-    text = yaml.safe_dump(plain, default_flow_style=True, width=10**6, allow_unicode=True)
+    text = yaml.safe_dump(
+        plain, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True
+    )
     return text.removesuffix("\n").removesuffix("\n...")
 
 
