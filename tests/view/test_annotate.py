@@ -716,3 +716,26 @@ def test_the_command_tells_where_the_page_is_and_what_was_kept(images, tmp_path)
         rest = process.stdout.read()
     assert process.returncode == 0
     assert f"pairs in {output}: 1" in rest
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
+def test_ctrl_c_ends_a_session_with_its_points(images, tmp_path):
+    import signal
+    import subprocess
+    import sys
+
+    output = tmp_path / "points.gpkg"
+    words = ["annotate", *map(str, images), "-o", str(output), "--no-browser"]
+    with subprocess.Popen(
+        [sys.executable, "-c", "from ogive.cli import main; main()", *words],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        assert ask(url, "PUT", "points", body=points_message(), headers=JSON)[0] == 200
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+    assert process.returncode == 0
+    assert f"pairs in {output}: 1" in rest
+    assert len(read_picked_points(output)) == 1

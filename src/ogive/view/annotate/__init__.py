@@ -87,10 +87,10 @@ def annotate(
         with AnnotationServer(session, port=port) as server:
             if ready is not None:
                 ready(server.url)
-            if open_browser:
-                webbrowser.open(server.url)
+            if open_browser and not webbrowser.open(server.url):
+                _log.warning("no browser could be started here: open %s in one", server.url)
             try:
                 server.serve_forever(poll_interval=0.1)
             except KeyboardInterrupt:
                 _log.info("interrupted; every point is saved")
-        return len(session.picks)
+            return session.end()

@@ -154,8 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _post(self, path: str) -> _Answer:
         if path != "finish":
             return _said("there is nothing here", HTTPStatus.NOT_FOUND)
-        self.server.finish()
-        return _json({})
+        return _json({"finished": True})
 
     def _answer(self, act: Callable[[str], _Answer]) -> None:
         """Let in who knows the word and is no page of another place; tell what went wrong."""
@@ -185,6 +184,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(answer.body)
+        if self.command == "POST" and answer.status == HTTPStatus.OK:
+            self.server.finish()  # the answer is on its way: nothing more will be
 
     def _path_behind_the_word(self) -> str | None:
         port = self.server.server_port

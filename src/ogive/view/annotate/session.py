@@ -79,6 +79,7 @@ class Session:
         self.picks = self._taken_up()
         self.revision = 0
         self._lock = Lock()
+        self._ended = False
         self._written: tuple[int, int] | None = None
         # At once, so that a place that cannot be written is told before the first click.
         self._write(self.picks)
@@ -147,6 +148,8 @@ class Session:
         """
         revision, picks = self._read_message(message)
         with self._lock:
+            if self._ended:
+                raise OutputError("the session has ended: start ogive annotate again")
             if revision != self.revision:
                 raise StaleError(
                     "these points were changed in another window of the browser: reload the page"
@@ -160,6 +163,12 @@ class Session:
                 "count": len(picks),
                 "saved": datetime.now(UTC).isoformat(timespec="seconds"),
             }
+
+    def end(self) -> int:
+        """Wait for a change that is being written, take no more, and tell how many points are."""
+        with self._lock:
+            self._ended = True
+            return len(self.picks)
 
     def _taken_up(self) -> list[Pick]:
         """Read the points of an earlier session."""
