@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -319,6 +322,77 @@ def test_schedules_stay_between_nothing_and_the_given_rate(name: str) -> None:
     assert max(jumps) <= 1.001 / 0.02 / 1000
     assert schedule(-1.0) == values[0]
     assert schedule(2.0) == values[-1]
+
+
+TWO_PROCESSES = """
+import sys
+import torch
+from lightning.pytorch import LightningModule
+from ogive.learning.fit import FitSettings, fit
+
+
+def sample(index):
+    x = torch.randn(3, generator=torch.Generator().manual_seed(index))
+    return {"x": x, "y": x.sum()[None]}
+
+
+class Plain(LightningModule):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.net = torch.nn.Linear(3, 1)
+
+    def training_step(self, batch, batch_idx):
+        return torch.nn.functional.mse_loss(self.net(batch["x"]), batch["y"])
+
+    def validation_step(self, batch, batch_idx):
+        loss = torch.nn.functional.mse_loss(self.net(batch["x"]), batch["y"])
+        self.log("validation/loss", loss, sync_dist=True)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+folder, devices = sys.argv[1], int(sys.argv[2])
+module = Plain()
+fitted = fit(
+    module, sample, folder=folder, seed=0, validation=sample, resume="resume" in sys.argv,
+    settings=FitSettings(
+        max_steps=int(sys.argv[3]), devices=devices, batch_size=4 // devices, device="cpu",
+        validate_every_steps=3, validation_samples=4, schedule="constant",
+    ),
+)
+if fitted.is_writer:
+    torch.save({"samples": fitted.samples, "scores": fitted.scores,
+                "weights": module.state_dict()}, folder + "/done.pt")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="processes share a training by gloo")
+def test_two_processes_share_the_batches_of_one(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(TWO_PROCESSES, encoding="utf-8")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = {}
+    for devices in (1, 2):
+        folder = tmp_path / f"{devices}"
+        # Two processes stop and resume, from their one checkpoint.
+        for words in [["6"]] if devices == 1 else [["3"], ["6", "resume"]]:
+            ran = subprocess.run(
+                [sys.executable, str(script), str(folder), str(devices), *words],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert ran.returncode == 0, ran.stderr
+        done[devices] = torch.load(folder / "done.pt", weights_only=True)
+        assert done[devices]["samples"] == 24
+    # Means of halves are the mean, but for rounding.
+    torch.testing.assert_close(done[1]["weights"], done[2]["weights"], rtol=1e-5, atol=1e-6)
+    for name, score in done[1]["scores"].items():
+        assert done[2]["scores"][name] == pytest.approx(score, rel=1e-5)
 
 
 # -- what cannot be ---------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -435,22 +434,3 @@ def test_sigterm_leaves_a_checkpoint_of_a_real_process(images: Path, tmp_path: P
     assert "go on with --resume" in told_at_end
     assert (tmp_path / "run" / "last.ckpt").is_file()
     assert not (tmp_path / "run" / "model.safetensors").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="processes that share a training need gloo")
-def test_two_processes_share_a_training(images: Path, tmp_path: Path) -> None:
-    """Two devices see the batch that one sees, half each: the same weights but for rounding."""
-    common = {"training__max_steps": 3, "training__validate_every_steps": 3}
-    options = {"training__gradient_clip": None, "loss__windows_px": [8]}
-    program = [sys.executable, "-c", "from ogive.cli import main; main()"]
-    path = tmp_path / "two.yaml"
-    two = settings(images, **common, **options, training__devices=2, training__batch_size=1)
-    path.write_text(yaml.safe_dump(two), encoding="utf-8")
-    words = ["train", "similarity", str(path), "-o", str(tmp_path / "two")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ran = subprocess.run([*program, *words], env=environment, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    weights = load_weights(tmp_path / "two" / "model.safetensors")
-    assert weights.card.note.startswith("For tests. 3 steps (6 samples")
-    assert sorted(read_metrics(tmp_path / "two" / "metrics.csv")) == [1, 2, 3]
