@@ -223,3 +223,28 @@ def test_bad_batches():
     batch["labelled"][:] = False
     with pytest.raises(InputError, match="without a usable window"):
         draw_windows(batch, size_px=8, config=LossConfig(), generator=generator())
+
+
+def test_sparse_labels_are_found():
+    batch = made_batch()
+    batch["labelled"][:] = False
+    batch["labelled"][:, 30:33, 40:43] = True
+    config = LossConfig(radius_px=4, jitter_px=2, windows_per_pair=10)
+    windows = draw_windows(batch, size_px=8, config=config, generator=generator())
+    assert torch.bincount(windows.sample).tolist() == [10, 10]
+    # Of an even window all four middle pixels must be labelled.
+    assert (windows.y + 3 >= 30).all()
+    assert (windows.y + 4 <= 32).all()
+    assert (windows.x + 3 >= 40).all()
+    assert (windows.x + 4 <= 42).all()
+
+
+def test_samples_without_weight_do_not_count():
+    batch = made_batch()
+    batch["later"][1] = torch.randn(1, SIDE, SIDE, generator=generator(9))
+    batch["weight"] = torch.tensor([1.0, 0.0])
+    config = LossConfig(radius_px=6, jitter_px=3, contrastive=1.0, windows_px=(8,))
+    found = similarity_loss(
+        identity, batch, config, scale=torch.tensor(40.0), generator=generator()
+    )
+    assert found["correlator"] < 0.05

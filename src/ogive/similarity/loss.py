@@ -45,6 +45,8 @@ INITIAL_SCALE = 15.0
 CHANCE_CORRELATION = 0.2
 """Vanished windows may correlate this much: what the best of unrelated ones does."""
 LEAST_VARIANCE = 1e-6
+SPARSE = 0.5
+"""Where less than this is labelled, windows are drawn from the labelled pixels."""
 MARGIN_STRAIN = 0.05
 """Pixels over pixels, between the two images: where the label strains more, no physics term judges,
 for ice tears there."""
@@ -242,7 +244,10 @@ def draw_windows(
         return torch.randint(low, high, (pairs, draws), generator=generator).to(device)
 
     sample = torch.arange(pairs, device=device)[:, None].expand(pairs, draws)
-    y, x = random(height - size_px + 1), random(width - size_px + 1)
+    if batch["labelled"].float().mean() < SPARSE:
+        y, x = _labelled_places(batch["labelled"], size_px, draws, generator)
+    else:
+        y, x = random(height - size_px + 1), random(width - size_px + 1)
     # An even window's centre lies between four pixels.
     rows, columns = (
         (y + (size_px - 1) // 2, y + size_px // 2),
@@ -278,6 +283,21 @@ def draw_windows(
         size_px=size_px,
         radius_px=radius,
     )
+
+
+def _labelled_places(
+    labelled: Tensor, size_px: int, draws: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """First rows and columns of windows whose middles are labelled, drawn evenly among those."""
+    before, after = (size_px - 1) // 2, size_px // 2
+    height, width = labelled.shape[-2:]
+    middles = labelled[:, before : height - after, before : width - after].flatten(1).float().cpu()
+    # A pair without any label must be drawn somewhere; its windows are not used.
+    middles = middles + 1e-9
+    place = torch.multinomial(middles, draws, replacement=True, generator=generator)
+    place = place.to(labelled.device)
+    columns = width - size_px + 1
+    return place // columns, place % columns
 
 
 def correlator_loss(
@@ -356,14 +376,14 @@ def contrastive_loss(
     Returns
     -------
     torch.Tensor
-        Mean over the pixels.
+        Mean over the pixels, by the weights of their samples.
     """
     earlier, later = functional.normalize(earlier, dim=1), functional.normalize(later, dim=1)
     half, radius = windows.size_px // 2, windows.radius_px
     y, x = windows.y + half, windows.x + half
     here = earlier.permute(0, 2, 3, 1)[windows.sample, y, x]
     moved = batch["displacement"].permute(0, 2, 3, 1)[windows.sample, y, x]
-    weight = batch["matchable"][windows.sample, y, x]
+    matchable = batch["matchable"][windows.sample, y, x]
 
     def similarity(to_x: Tensor, to_y: Tensor) -> Tensor:
         return (here * _sampled(later, windows.sample, to_x, to_y)).sum(-1)
@@ -390,7 +410,8 @@ def contrastive_loss(
     negatives = torch.stack([annulus, hardest])
     seen = (negatives - positive + margin).clamp_min(0).mean(0)
     vanished = negatives.clamp_min(0).mean(0) + positive.clamp_min(0)
-    return torch.where(weight, seen, vanished).mean()
+    counted = batch["weight"][windows.sample]
+    return (counted * torch.where(matchable, seen, vanished)).sum() / counted.sum().clamp_min(1e-6)
 
 
 def _sampled(stack: Tensor, sample: Tensor, x: Tensor, y: Tensor) -> Tensor:
