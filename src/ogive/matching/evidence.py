@@ -23,12 +23,15 @@ the direct surface their eq. 19:
 
 .. math::
 
-    S(d) = z_{+,pr}^2(d) + 2 \sum_q \ln \Lambda_{pqr}(d),
+    S(d) = z_{+,pr}^2(d) + 2 \ln \frac1M \sum_{q=1}^{M} \Lambda_{pqr}(d)
 
-one term for each middle image. Where nothing matches, the sum over :math:`e` is :math:`m / n^2` in
-the mean and a path adds nothing; where p to q and q to r agree on :math:`d`, it adds up to
+for :math:`M` middle images. Where nothing matches, the sum over :math:`e` is :math:`m / n^2` in the
+mean and a path adds nothing; where p to q and q to r agree on :math:`d`, it adds up to
 :math:`2 \ln (n^2 / 2 m)`. :math:`S` is in the units of ``snr``, and without a middle image it *is*
-the ``snr``: one threshold means the same for two images and for more.
+the ``snr``. Paths by several images are averaged and not multiplied, since they all begin in p and
+end in r: a cloud in p that looks by chance like something in r looks like the same thing in every
+q, and many middle images would only repeat it. For the same reason one middle image does not
+protect against a bad p or r; it tells which of the candidates of a weak match is the true one.
 
 **Why not the surfaces themselves.** Convolved as they are, equal windows lose the middle image: in
 the frequency domain :math:`\overline{F_p} F_q \cdot \overline{F_q} F_r = |F_q|^2\,\overline{F_p}
@@ -42,22 +45,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numba import njit
 from scipy import fft
 from scipy.stats import norm
 
-from .correlate import NO_CANDIDATE, quadratic_peak
-from .kernels import FASTMATH, Float32Array
+from .evidence_kernels import (
+    SEEN,
+    add_paths,
+    joint_peaks,
+    likeliest_steps,
+    path_ratios,
+    probabilities,
+    squared_significance,
+)
+from .kernels import Float32Array
 
 __all__ = ["SEEN", "Joint", "Path", "chance_snr", "join", "unaliased_size"]
 
-SEEN = 0.5
-"""Chance that a middle image shows the feature, before it is looked at: as good as unknown."""
-NEGLIGIBLE = 40.0
-"""Likelihoods are below 2e-9 of the largest where z² is this much smaller."""
 CHANCE = 0.02
 """Share of points without a true match whose best candidate may pass `chance_snr`."""
 
@@ -172,216 +177,29 @@ def join(direct: Float32Array, legs: list[tuple[Float32Array, Float32Array]]) ->
     number, side, _ = direct.shape
     size = unaliased_size(side // 2)
     total = np.empty(direct.shape, np.float32)
-    _squared_significance(direct, total)
-    prepared = []
-    for first, second in legs:
+    squared_significance(direct, total)
+    steps = []
+    ratios = np.empty((len(legs), *direct.shape), np.float32)
+    known = np.ones((len(legs), number), np.bool_)
+    for m, (first, second) in enumerate(legs):
         before, after = (np.zeros((number, size, size), np.float32) for _ in range(2))
-        known = np.ones(number, np.bool_)
-        _probabilities(first, before, known)
-        _probabilities(second, after, known)
+        probabilities(first, before, known[m])
+        probabilities(second, after, known[m])
         spectrum = fft.rfft2(before)
         spectrum *= fft.rfft2(after)
         together = fft.irfft2(spectrum, s=(size, size), overwrite_x=True)
-        gain = np.empty(direct.shape, np.float32)
-        _path_gain(together, known, gain)
-        # What cannot be judged directly stays out, whatever a path says of it.
-        total += gain
-        prepared.append((before, after, known, gain))
+        path_ratios(together, ratios[m])
+        steps.append((before, after))
+    add_paths(ratios, known, total)
     peaks = np.full((8, number), np.nan, np.float32)
     places = np.full((2, number), -1, np.int64)
-    _joint_peaks(direct, total, peaks, places)
+    joint_peaks(direct, total, peaks, places)
     paths = []
-    for before, after, known, gain in prepared:
+    for m, (before, after) in enumerate(steps):
         path = np.full((3, number), np.nan, np.float32)
-        _likeliest_steps(before, after, known, gain, places, path)
+        likeliest_steps(before, after, known[m], ratios[m], places, path)
         paths.append(Path(*path))
     return Joint(
         u=peaks[0], v=peaks[1], u_var=peaks[2], v_var=peaks[3], uv_cov=peaks[4],
         correlation=peaks[5], snr=peaks[6], peak_ratio=peaks[7], paths=tuple(paths),
     )  # fmt: skip
-
-
-@njit(nogil=True, cache=True, fastmath=FASTMATH)
-def _scatter(surface: Any) -> Any:
-    """Highest correlation, and mean square beyond its 3 x 3 neighbourhood (0 where none)."""
-    side = surface.shape[0]
-    best = NO_CANDIDATE
-    best_i = best_j = -9
-    squares = 0.0
-    number = 0
-    for i in range(side):
-        row = surface[i]
-        for j in range(side):
-            value = row[j]
-            if value > NO_CANDIDATE:
-                squares += value * value
-                number += 1
-            if value > best:
-                best = value
-                best_i, best_j = i, j
-    for i in range(max(best_i - 1, 0), min(best_i + 2, side)):
-        for j in range(max(best_j - 1, 0), min(best_j + 2, side)):
-            value = surface[i, j]
-            if value > NO_CANDIDATE:
-                squares -= value * value
-                number -= 1
-    # What cancels to rounding is a surface that is zero beyond its peak.
-    if number == 0 or squares <= 1e-7 * best * best:
-        return best, 0.0
-    return best, squares / number
-
-
-@njit(nogil=True, cache=True, fastmath=FASTMATH)
-def _squared_significance(surfaces: Any, out: Any) -> None:
-    """z² of what is above zero, on each surface; NO_CANDIDATE stays."""
-    number, side, _ = surfaces.shape
-    for k in range(number):
-        _, mean_square = _scatter(surfaces[k])
-        scale = np.float32(1.0 / mean_square) if mean_square > 0.0 else np.float32(0.0)
-        for i in range(side):
-            row = surfaces[k, i]
-            target = out[k, i]
-            for j in range(side):
-                above = max(row[j], np.float32(0.0))
-                target[j] = NO_CANDIDATE if row[j] <= NO_CANDIDATE else scale * above * above
-
-
-@njit(nogil=True, cache=True, fastmath=FASTMATH)
-def _probabilities(surfaces: Any, out: Any, known: Any) -> None:
-    """Likelihoods of each surface, of sum one, in the corner of ``out``; not known where none."""
-    number, side, _ = surfaces.shape
-    for k in range(number):
-        best, mean_square = _scatter(surfaces[k])
-        if mean_square <= 0.0 or best <= 0.0:
-            known[k] = False
-            continue
-        scale = np.float32(0.5 / mean_square)
-        most = np.float32(best * best * scale)
-        total = np.float32(0.0)
-        for i in range(side):
-            row = surfaces[k, i]
-            target = out[k, i]
-            for j in range(side):
-                value = row[j]
-                if value <= NO_CANDIDATE:
-                    continue
-                above = max(value, np.float32(0.0))
-                power = scale * above * above - most
-                if power > -0.5 * NEGLIGIBLE:
-                    target[j] = np.exp(power)
-                    total += target[j]
-        scale = np.float32(1.0 / total)
-        for i in range(side):
-            target = out[k, i]
-            for j in range(side):
-                target[j] *= scale
-
-
-@njit(nogil=True, cache=True, fastmath=FASTMATH)
-def _path_gain(together: Any, known: Any, out: Any) -> None:
-    """Twice the logarithm of a path's likelihood ratio, from the convolved probabilities."""
-    number, side, _ = out.shape
-    radius = side // 2
-    for k in range(number):
-        if not known[k]:
-            out[k] = np.float32(0.0)
-            continue
-        for i in range(side):
-            target = out[k, i]
-            row = together[k, radius + i]
-            rows = side - abs(i - radius)
-            for j in range(side):
-                steps = rows * (side - abs(j - radius))
-                ratio = np.float32(side) ** 4 / np.float32(steps) * row[radius + j]
-                target[j] = 2.0 * np.log((1.0 - SEEN) + SEEN * max(ratio, np.float32(0.0)))
-
-
-@njit(nogil=True, cache=True, fastmath=FASTMATH)
-def _joint_peaks(direct: Any, total: Any, peaks: Any, places: Any) -> None:
-    """Peak of each total: the numbers of `Joint`, in their order; and its row and column."""
-    number, side, _ = direct.shape
-    radius = side // 2
-    for k in range(number):
-        best = np.float32(-np.inf)
-        best_i = best_j = -1
-        for i in range(side):
-            for j in range(side):
-                if direct[k, i, j] > NO_CANDIDATE and total[k, i, j] > best:
-                    best = total[k, i, j]
-                    best_i, best_j = i, j
-        if best_i < 0:
-            continue
-        second = np.float32(0.0)
-        for i in range(side):
-            for j in range(side):
-                if (
-                    (abs(i - best_i) > 1 or abs(j - best_j) > 1)
-                    and direct[k, i, j] > NO_CANDIDATE
-                    and total[k, i, j] > second
-                ):
-                    second = total[k, i, j]
-        peaks[5, k] = direct[k, best_i, best_j]
-        peaks[6, k] = best
-        peaks[7, k] = np.sqrt(best / second) if best > 0.0 and second > 0.0 else np.nan
-        if not (0 < best_i < side - 1 and 0 < best_j < side - 1) or best <= 0.0:
-            continue
-        whole = True
-        for i in range(best_i - 1, best_i + 2):
-            for j in range(best_j - 1, best_j + 2):
-                whole &= direct[k, i, j] > NO_CANDIDATE
-        if not whole:
-            continue
-        hxx, hyy, hxy = _curvature(total[k], best_i, best_j)
-        determinant = hxx * hyy - hxy * hxy
-        if determinant <= 0.0 or hxx >= 0.0:
-            continue
-        du, dv = quadratic_peak(total[k], best_i, best_j)
-        peaks[0, k] = best_j - radius + du
-        peaks[1, k] = best_i - radius + dv
-        peaks[2, k] = -2.0 * hyy / determinant
-        peaks[3, k] = -2.0 * hxx / determinant
-        peaks[4, k] = 2.0 * hxy / determinant
-        places[0, k] = best_i
-        places[1, k] = best_j
-
-
-@njit(nogil=True, cache=True)
-def _curvature(surface: Any, i: int, j: int) -> Any:
-    """Second derivatives xx, yy, xy of the least-squares quadratic through 3 x 3 values."""
-    sxx = syy = sxy = 0.0
-    for a in range(-1, 2):
-        for b in range(-1, 2):
-            value = np.float64(surface[i + a, j + b])
-            sxx += (3 * b * b - 2) * value
-            syy += (3 * a * a - 2) * value
-            sxy += a * b * value
-    return sxx / 3.0, syy / 3.0, sxy / 4.0
-
-
-@njit(nogil=True, cache=True, fastmath=FASTMATH)
-def _likeliest_steps(
-    before: Any, after: Any, known: Any, gain: Any, places: Any, path: Any
-) -> None:
-    """The first step of the likeliest path to each place, and how much the path supports it."""
-    number, side, _ = gain.shape
-    radius = side // 2
-    for k in range(number):
-        row, column = places[0, k], places[1, k]
-        if row < 0:
-            continue
-        path[2, k] = gain[k, row, column]
-        if not known[k]:
-            continue
-        best = np.float32(-1.0)
-        best_i = best_j = radius
-        # In corner coordinates the two steps add up to row + radius, column + radius.
-        for i in range(max(row - radius, 0), min(row + radius, side - 1) + 1):
-            first = before[k, i]
-            second = after[k, row + radius - i]
-            for j in range(max(column - radius, 0), min(column + radius, side - 1) + 1):
-                value = first[j] * second[column + radius - j]
-                if value > best:
-                    best = value
-                    best_i, best_j = i, j
-        path[0, k] = best_j - radius
-        path[1, k] = best_i - radius
