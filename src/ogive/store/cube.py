@@ -36,7 +36,7 @@ DIMS = ("mid_date", "y", "x")
 PER_PAIR = (
     "acquisition_date_img1", "acquisition_date_img2", "date_dt", "mission_img1", "mission_img2",
     "satellite_img1", "satellite_img2", "sensor_img1", "sensor_img2", "roi_valid_percentage",
-    "granule_url",
+    "granule_url", "relative_orbit_img1", "relative_orbit_img2", "path_img1", "path_img2",
 )  # fmt: skip
 """What a cube tells of each pair, where it is known."""
 
