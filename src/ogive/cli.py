@@ -90,8 +90,19 @@ def velocity(
         int | None, typer.Option(help="How far to search, pixels; 32 without a largest speed.")
     ] = None,
     features: Annotated[
-        str, typer.Option(help="What is matched: adaptive, highpass, sobel, orientation, ...")
+        str,
+        typer.Option(help="What is matched: adaptive, learned, highpass, sobel, orientation, ..."),
     ] = "adaptive",
+    subpixel_features: Annotated[
+        str, typer.Option(help="What is measured below a pixel: same, adaptive, ...")
+    ] = "same",
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Weights of learned features: a file, or an address#sha256=..."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="Where learned features are computed: auto, cpu, cuda, cuda:1, mps.")
+    ] = "auto",
     stable: Annotated[
         Path | None, typer.Option(help="Polygons of ground that does not move.", metavar="FILE")
     ] = None,
@@ -155,6 +166,9 @@ def velocity(
             max_speed=max_speed,
             search=search,
             features=features,
+            subpixel_features=subpixel_features,
+            weights=weights,
+            device=device,
             stable=stable,
             ice=ice,
             prior=prior,

@@ -56,24 +56,27 @@ class Feature(Protocol):
 
 @runtime_checkable
 class LocalFeature(Protocol):
-    """A feature that says how far it looks, so that it may be computed piece by piece.
+    """A feature that says how far it looks, so that it may be computed piece by piece."""
 
-    Attributes
-    ----------
-    channels
-        Of the stack that it gives.
-    halo_px
-        A pixel of the stack depends on the image's pixels within this distance.
-    multiple_px
-        A piece gives what the whole image gives if its first row and column are multiples of this.
-    half_precision
-        Whether its values may be kept in two bytes.
-    """
+    @property
+    def channels(self) -> int:
+        """Of the stack that it gives."""
+        ...
 
-    channels: int
-    halo_px: int
-    multiple_px: int
-    half_precision: bool
+    @property
+    def halo_px(self) -> int:
+        """A pixel of the stack depends on the image's pixels within this distance."""
+        ...
+
+    @property
+    def multiple_px(self) -> int:
+        """A piece gives what the image gives if its first row and column are multiples of this."""
+        ...
+
+    @property
+    def half_precision(self) -> bool:
+        """Whether its values may be kept in two bytes."""
+        ...
 
     def __call__(
         self, image: Float32Array, valid: BoolArray | None, /, *, threads: int = 1

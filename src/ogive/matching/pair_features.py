@@ -150,7 +150,7 @@ def chosen_features(
     if features == "adaptive":
         return Chosen("given", given=True) if bands else Chosen("adaptive")
     function = find_feature(features, device=device)
-    return Chosen(features, FeaturePair(function, function))
+    return Chosen(str(getattr(function, "name", features)), FeaturePair(function, function))
 
 
 def _name(feature: Feature) -> str:

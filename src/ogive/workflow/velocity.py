@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ogive.correction.calibrate import ShiftModel, calibrate
 from ogive.correction.outliers import limit_speed, remove_outliers
 from ogive.correction.velocity import to_velocity
+from ogive.matching.features import Feature, FeaturePair
 from ogive.matching.match import Masks, match
 from ogive.matching.search import MOST_RADIUS_PX, search_radius_px
 from ogive.model import (
@@ -41,6 +42,7 @@ __all__ = ["STEPS", "Motion", "Options", "measure_motion", "velocity", "velocity
 Image = str | Path | xr.DataArray | NDArray[Any]
 
 DEFAULT_RADIUS_PX = 32
+LEARNED = "learned"
 STEPS = ("read the images", "match", "remove outliers", "calibrate")
 """What `measure_motion` does, in this order."""
 
@@ -56,7 +58,10 @@ class Options:
     step: int = 8
     max_speed: float | None = None
     search: int | None = None
-    features: str | Callable[..., Any] = "adaptive"
+    features: str | Feature | FeaturePair = "adaptive"
+    subpixel_features: str | Feature | FeaturePair = "same"
+    weights: str | Path | None = None
+    device: str = "auto"
     stable: Ground | None = None
     ice: Ground | None = None
     prior: str | Path | xr.Dataset | None = None
@@ -109,7 +114,10 @@ def velocity(
     step: int = 8,
     max_speed: float | None = None,
     search: int | None = None,
-    features: str | Callable[..., Any] = "adaptive",
+    features: str | Feature | FeaturePair = "adaptive",
+    subpixel_features: str | Feature | FeaturePair = "same",
+    weights: str | Path | None = None,
+    device: str = "auto",
     stable: Ground | None = None,
     ice: Ground | None = None,
     prior: str | Path | xr.Dataset | None = None,
@@ -147,8 +155,14 @@ def velocity(
     search
         How far is searched along each axis, in pixels, whatever `max_speed` says; by default what
         `max_speed` needs (4 to 64 pixels), or 32 pixels.
-    features
+    features, subpixel_features
         As in `ogive.match`.
+    weights
+        Of learned features: a ``.safetensors`` file, or the address of one that ends in
+        ``#sha256=`` and its checksum; those that ship with ogive by default.
+    device
+        Where learned features are computed, and the search with them: ``"auto"`` (a CUDA GPU if
+        there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     stable
         Ground that does not move: a file of polygons, or a mask on the pixels of the earlier image.
     ice
@@ -212,6 +226,9 @@ def velocity(
         max_speed=max_speed,
         search=search,
         features=features,
+        subpixel_features=subpixel_features,
+        weights=weights,
+        device=device,
         stable=stable,
         ice=ice,
         prior=prior,
@@ -271,7 +288,9 @@ def measure_motion(
     moved = match(
         _bare(image),
         _bare(aligned.later),
-        features=options.features,
+        features=_features(options, pair, metres),
+        subpixel_features=options.subpixel_features,
+        device=options.device,
         window=options.window,
         step=options.step,
         search=radius,
@@ -355,6 +374,11 @@ def _check(options: Options) -> None:
         raise InputError(f"a pixel of {options.pixel_size} m: more than 0 is needed")
     if options.threads is not None and options.threads < 1:
         raise InputError(f"{options.threads} threads: at least 1 is needed")
+    if options.weights is not None and options.features != LEARNED:
+        raise InputError(
+            f"weights were given, but the features {options.features!r} do not learn: "
+            "take the features 'learned'"
+        )
     if options.calibration not in get_args(ShiftModel):
         known = ", ".join(get_args(ShiftModel))
         raise InputError(f"no calibration {options.calibration!r}: take one of {known}")
@@ -460,6 +484,26 @@ def _search_px(options: Options, pair: Pair | None, metres: float | None) -> int
             MOST_RADIUS_PX, farthest, pair.days,
         )  # fmt: skip
     return radius
+
+
+def _features(
+    options: Options, pair: Pair | None, metres: float | None
+) -> str | Feature | FeaturePair:
+    """Learned features, told how each image was taken; any others as they were asked for."""
+    if options.features != LEARNED:
+        return options.features
+    # PyTorch takes seconds to import.
+    from ogive.similarity.embedding import condition_of
+    from ogive.similarity.features import learned
+
+    feature = learned(options.weights, device=options.device)
+    if pair is None or not feature.conditions:
+        return feature
+    earlier, later = (
+        condition_of(scene, days_between=pair.days, pixel_size_m=metres)
+        for scene in (pair.earlier, pair.later)
+    )
+    return FeaturePair(feature.with_condition(earlier), feature.with_condition(later))
 
 
 def _prior(options: Options, image: xr.DataArray, pair: Pair | None) -> xr.Dataset | None:
