@@ -8,7 +8,7 @@ resolved, ``metrics.csv``, ``tensorboard/``, ``last.ckpt`` to resume from, and a
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,12 +37,16 @@ from .loss import (
 )
 from .mixture import Mixture, mixtures
 from .networks import build_network
+from .samples.real_settings import SelfSampleSettings, SeriesSettings, StableGroundSettings
 from .samples.reuse import Reused
 from .samples.sample import stacked
 from .training_config import (
     VALIDATION_SEEDS,
+    Kind,
+    ManualSettings,
     OptimiserSettings,
     SimulatedSettings,
+    TextureSettings,
     TrainingConfig,
     ValidationSettings,
 )
@@ -92,7 +96,9 @@ class SimilarityModule(LightningModule):
         # The layout in which convolutions are fastest on CPUs and GPUs.
         self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.log_scale = nn.Parameter(torch.tensor(INITIAL_SCALE).log())
-        self._loss, self._optimiser, self._validation = loss, optimiser, validation
+        # Averaging copies the module, which read-only mappings do not allow.
+        self._loss = replace(loss, physics=dict(loss.physics))
+        self._optimiser, self._validation = optimiser, validation
         self._right: dict[str, Tensor] = {}
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
@@ -363,11 +369,21 @@ def _card(config: TrainingConfig, network: nn.Module, split: Split, fitted: Fitt
 def _data(config: TrainingConfig) -> tuple[DataSource, ...]:
     found: list[DataSource] = []
     for kind in config.samples.kinds:
-        groups = kind.textures if isinstance(kind, SimulatedSettings) else (kind,)
-        for group in groups:
+        for group in _groups(kind):
             name = group.name or "unnamed"
             found.append(DataSource(name, group.licence or "not told", f"{kind.kind} samples"))
     return tuple(found)
+
+
+def _groups(
+    kind: Kind,
+) -> Sequence[TextureSettings | SeriesSettings | StableGroundSettings | ManualSettings]:
+    """Those parts of a kind's settings that name data."""
+    if isinstance(kind, SimulatedSettings):
+        return kind.textures
+    if isinstance(kind, SelfSampleSettings):
+        return kind.series
+    return (kind,)
 
 
 def _without_folders(value: Any) -> Any:
