@@ -166,7 +166,9 @@ def _view(
         if path.name.endswith("_ANG.txt"):
             return _of_coefficients(path, geobox, places, band or "B08", height_m)
         return _of_scene(scene_of_angles(path), geobox, places, height_m, str(path))
-    scene = source if isinstance(source, Scene) else item_scene(source)
+    if isinstance(source, Scene):  # an orbit that was named is no surprise
+        return _of_scene(source, geobox, places, height_m, source.id or "a scene", warn=False)
+    scene = item_scene(source)
     return _of_scene(scene, geobox, places, height_m, scene.id or "a scene")
 
 
@@ -215,7 +217,13 @@ def _of_coefficients(
 
 
 def _of_scene(
-    scene: Scene, geobox: GeoBox, places: Places, height_m: ArrayLike | None, source: str
+    scene: Scene,
+    geobox: GeoBox,
+    places: Places,
+    height_m: ArrayLike | None,
+    source: str,
+    *,
+    warn: bool = True,
 ) -> xr.Dataset:
     """Carry a scene's mean angles to its pixels, or take its nominal orbit."""
     told: dict[str, Any] = {
@@ -244,7 +252,8 @@ def _of_scene(
             "ANG.txt, or its relative orbit or path"
         )
     height = 0.0 if height_m is None else height_m
-    _log.warning("%s: no angle file, the nominal geometry of orbit %d is used", source, track)
+    if warn:
+        _log.warning("%s: no angle file, the nominal geometry of orbit %d is used", source, track)
     sight = nominal_sight(scene.mission, track, places, height_m=height, ascending=ascending)
     return _dataset(sight, flight, geobox, places, {"geometry": "nominal", **told})
 
