@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,13 @@ from ogive.similarity.loss import LossConfig
 from ogive.similarity.mixture import Mixture, SampleKind, mixtures
 from ogive.similarity.networks import build_network
 from ogive.similarity.samples.simulated import Texture
-from ogive.similarity.train import TrainingConfig, train
-from ogive.similarity.training_config import LossSettings, template
+from ogive.similarity.train import SimilarityModule, TrainingConfig, train
+from ogive.similarity.training_config import (
+    LossSettings,
+    OptimiserSettings,
+    ValidationSettings,
+    template,
+)
 
 pytestmark = [
     # Raised while textures without a place on the map are written and read, on purpose.
@@ -434,3 +440,12 @@ def test_sigterm_leaves_a_checkpoint_of_a_real_process(images: Path, tmp_path: P
     assert "go on with --resume" in told_at_end
     assert (tmp_path / "run" / "last.ckpt").is_file()
     assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_module_with_the_defaults_of_the_loss_can_be_copied() -> None:
+    """Averaging copies modules, and the loss's default of physics terms is read-only."""
+    network = build_network("small", width=4, channels=4)
+    module = SimilarityModule(
+        network, loss=LossConfig(), optimiser=OptimiserSettings(), validation=ValidationSettings()
+    )
+    assert same(dict(deepcopy(module).state_dict()), dict(module.state_dict()))
