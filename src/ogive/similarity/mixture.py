@@ -10,7 +10,6 @@ import glob
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +20,8 @@ import numpy as np
 from ogive.learning.split import SIDES, Side, Source, Split, split_sources
 from ogive.model import InputError
 
+from .ingredient import Ingredient
+from .real_kinds import self_samples, series_found, stable_found, stable_samples
 from .samples.manual import ManualSamples, read_picked_pair
 from .samples.sample import Sample
 from .samples.simulated import SimulatedSamples, read_ranges, read_textures
@@ -29,22 +30,6 @@ from .training_config import ManualSettings, SampleSettings, SimulatedSettings, 
 __all__ = ["KINDS", "Ingredient", "Mixture", "SampleKind", "mixtures"]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Ingredient:
-    """Something that samples are made of.
-
-    Attributes
-    ----------
-    source
-        Its name, place and dates.
-    content
-        Whatever its kind makes samples of.
-    """
-
-    source: Source
-    content: Any
 
 
 class SampleKind(NamedTuple):
@@ -116,7 +101,12 @@ def _manual(
 
 
 KINDS: Mapping[str, SampleKind] = MappingProxyType(
-    {"simulated": SampleKind(_textures, _simulated), "manual": SampleKind(_picked, _manual)}
+    {
+        "simulated": SampleKind(_textures, _simulated),
+        "self-sample": SampleKind(series_found, self_samples),
+        "stable-ground": SampleKind(stable_found, stable_samples),
+        "manual": SampleKind(_picked, _manual),
+    }
 )
 """Kinds of samples by the name in their settings."""
 

@@ -19,6 +19,7 @@ from ogive.learning.split import Period, Side
 from .loss import LossConfig
 from .networks import build_network
 from .physics import PHYSICS_TERMS
+from .samples.real_settings import SelfSampleSettings, StableGroundSettings
 from .samples.simulated.texture import PLACE
 
 __all__ = [
@@ -110,7 +111,10 @@ class ManualSettings(Settings):
     licence: str = Field(default="", description="Of these data, for the model card.")
 
 
-Kind = Annotated[SimulatedSettings | ManualSettings, Field(discriminator="kind")]
+Kind = Annotated[
+    SimulatedSettings | SelfSampleSettings | StableGroundSettings | ManualSettings,
+    Field(discriminator="kind"),
+]
 
 
 class SampleSettings(Settings):

@@ -41,7 +41,7 @@ class YearTile:
         ``(band, y, x)``, 0 where there is no data.
     stable
         ``(y, x)``: no glacier.
-    pixel_size_m
+    pixel_size_m, crs
         Of the lattice.
     """
 
@@ -52,6 +52,7 @@ class YearTile:
     pixels: NDArray[np.float32]
     stable: NDArray[np.bool_]
     pixel_size_m: float
+    crs: str
 
     @property
     def right(self) -> int:
@@ -108,6 +109,7 @@ def read_year_tiles(pattern: str | Path, *, masks: str | Path, name: str = NAME)
                 image.pixels,
                 mask.pixels[0] == NOT_GLACIER,
                 image.lattice.pixel_size_m,
+                image.lattice.crs,
             )
         )
     return tiles
