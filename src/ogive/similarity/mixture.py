@@ -127,7 +127,7 @@ class Mixture:
     --------
     >>> mixture = Mixture([lambda n: "a", lambda n: "b"], [3.0, 1.0], seed=0)
     >>> "".join(mixture.sample(index) for index in range(12))
-    'aabaaaababab'
+    'ababaaaaabaa'
     """
 
     def __init__(
