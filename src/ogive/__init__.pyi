@@ -7,6 +7,7 @@ from .evaluation.products import compare_products as compare_products
 from .matching.match import Masks as Masks
 from .matching.match import match as match
 from .matching.search import Search as Search
+from .matching.triplet import match_triplet as match_triplet
 from .model import DAYS_PER_YEAR as DAYS_PER_YEAR
 from .model import OgiveError as OgiveError
 from .model import Pair as Pair
@@ -27,9 +28,11 @@ from .store.cube import stack as stack
 from .store.cube import write_cube as write_cube
 from .store.geocube import geocubes as geocubes
 from .store.geocube import mosaic as mosaic
+from .store.picked_points import read_picked_points as read_picked_points
 from .store.points import read_points as read_points
 from .store.readers import open_cube as open_cube
 from .store.velocity_file import read_velocity as read_velocity
 from .store.velocity_file import write_velocity as write_velocity
+from .view.annotate import annotate as annotate
 from .view.quicklook import quicklook as quicklook
 from .workflow.velocity import velocity as velocity
