@@ -27,6 +27,7 @@ from ogive.model import InputError
 
 from .embedding import Condition, encode
 from .networks import NETWORKS, build_network
+from .networks.turned import Turned
 
 __all__ = ["SHIPPED", "LearnedFeature", "learned"]
 
@@ -237,6 +238,7 @@ def learned(
     device: str = "auto",
     tile_px: int = TILE_PX,
     condition: Condition | None = None,
+    views: int = 1,
 ) -> LearnedFeature:
     """Features of a trained network, for `ogive.match`.
 
@@ -254,6 +256,9 @@ def learned(
     condition
         What is known of the images; where it differs between them, use
         `LearnedFeature.with_condition` and `ogive.matching.features.FeaturePair`.
+    views
+        In how many orientations the network sees the image, 1 to 4: more find a few points in a
+        hundred more, for as many times the work; see `ogive.similarity.networks.turned`.
 
     Returns
     -------
@@ -283,9 +288,12 @@ def learned(
         with as_file(shipped) as path:
             loaded = load_weights(path, sha256=sha256)
     network = _network_of(loaded).to(resolve_device(device))
+    if views != 1:
+        network = Turned(network, views=views)
     # The faster layout for the small convolutions on a processor; PyTorch's types leave it out.
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    name = f"learned: {loaded.card.name}, sha256 {loaded.sha256[:12]}"
+    seen = f", {views} views" if views > 1 else ""
+    name = f"learned: {loaded.card.name}, sha256 {loaded.sha256[:12]}{seen}"
     return LearnedFeature(network=network, name=name, tile_px=tile_px, condition=condition)
 
 
