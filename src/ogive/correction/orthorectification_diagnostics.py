@@ -182,9 +182,9 @@ def _huber(
         better = np.linalg.solve(weighted.T @ design, weighted.T @ observed)
         residual = np.abs(observed - design @ better)
         limit = _HUBER * max(nmad(observed - design @ better), 1e-9)
-        weight = np.minimum(1.0, limit / np.maximum(residual, 1e-12))
+        weight = np.asarray(np.minimum(1.0, limit / np.maximum(residual, 1e-12)), np.float64)
         done = bool(np.allclose(better, solution, rtol=1e-6, atol=1e-9))
-        solution = better
+        solution = np.asarray(better, np.float64)
         if done:
             break
     return solution, weight

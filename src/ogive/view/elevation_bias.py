@@ -104,8 +104,8 @@ def _histogram(
             clipped, edges, density=True, color=colour, alpha=0.65,
             label=f"{name}: median {median:+.1f} m",
         )  # fmt: skip
-        axes.axvline(median, color=colour, lw=1.4)
-    axes.axvline(0.0, color="0.4", lw=0.8, ls=":")
+        axes.axvline(median, ymax=0.8, color=colour, lw=1.4)
+    axes.axvline(0.0, ymax=0.8, color="0.4", lw=0.8, ls=":")
     axes.set(xlabel=told, ylabel="Share of pixels per metre", xlim=(edges[0], edges[-1]))
     # Above the bars, so that none is hidden.
     axes.set_ylim(0, 1.25 * axes.get_ylim()[1])
