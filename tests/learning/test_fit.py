@@ -24,7 +24,13 @@ from ogive.learning.metrics_file import read_metrics
 from ogive.learning.schedule import SCHEDULES
 from ogive.model import InputError
 
-FAST = {"batch_size": 2, "log_every_steps": 1, "validate_every_steps": 4, "device": "cpu"}
+FAST = {
+    "batch_size": 2,
+    "log_every_steps": 1,
+    "validate_every_steps": 4,
+    "warm_up_steps": 3,
+    "device": "cpu",
+}
 
 
 def line(index: int) -> dict[str, Tensor]:
@@ -211,6 +217,20 @@ def test_ctrl_c_stops_like_sigterm_and_handlers_come_back(tmp_path: Path) -> Non
     assert (tmp_path / "last.ckpt").is_file()
 
 
+def test_a_second_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    def impatient(index: int) -> dict[str, Tensor]:
+        if index in {9, 10}:
+            signal.raise_signal(signal.SIGINT)
+        return line(index)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, train=impatient, max_steps=20, batch_size=20)
+    assert signal.getsignal(signal.SIGINT) == before
+    assert not (tmp_path / "last.ckpt").exists()
+
+
 def test_training_outside_the_main_thread(tmp_path: Path) -> None:
     ended: list[Fitted] = []
     thread = threading.Thread(target=lambda: ended.append(run(tmp_path, max_steps=3)[0]))
@@ -299,6 +319,29 @@ def test_gradients_of_accumulated_batches_make_one_step(tmp_path: Path) -> None:
         torch.testing.assert_close(weights(small)[name], value, rtol=1e-5, atol=1e-7)
 
 
+def test_the_rate_is_the_schedule_after_its_warm_up(tmp_path: Path) -> None:
+    _, module = run(tmp_path, max_steps=10, warm_up_steps=4, schedule="cosine", accumulate=2)
+    expected = [SCHEDULES["cosine"](step / 10) * min(1.0, (step + 1) / 4) for step in range(10)]
+    # Both batches of a step have its rate.
+    assert module.rates == pytest.approx([0.05 * rate for rate in expected for _ in range(2)])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="samples here are not found by a new process")
+def test_a_signal_to_all_processes_leaves_a_checkpoint(tmp_path: Path) -> None:
+    """Queues signal the whole group: workers must go on until the step is done."""
+
+    def signal_all(index: int) -> dict[str, Tensor]:
+        if index == 12:  # in the worker
+            for process in (os.getppid(), os.getpid()):
+                os.kill(process, signal.SIGTERM)
+        return line(index)
+
+    fitted, _ = run(tmp_path, train=signal_all, max_steps=200, workers=1)
+    assert fitted.stopped == "interrupted"
+    resumed, _ = run(tmp_path, max_steps=fitted.steps + 2, workers=1, resume=True)
+    assert resumed.stopped == "steps"
+
+
 def test_progress_is_told_step_by_step(tmp_path: Path) -> None:
     told: list[tuple[int, int | None]] = []
     run(tmp_path, max_steps=4, progress=lambda done, of, now: told.append((done, of)))
@@ -317,9 +360,9 @@ def test_schedules_stay_between_nothing_and_the_given_rate(name: str) -> None:
     values = [schedule(step / 1000) for step in range(1001)]
     assert max(values) == pytest.approx(1.0, abs=1e-5)
     assert min(values) >= 0.0
-    # No jump: the steepest, the cosine's warm-up, is 1 / 0.02 per unit.
+    # No jump: the steepest, one-cycle's rise, is pi / 2 / 0.3 per unit.
     jumps = [abs(one - other) for one, other in pairwise(values)]
-    assert max(jumps) <= 1.001 / 0.02 / 1000
+    assert max(jumps) <= 3.1416 / 2 / 0.3 / 1000
     assert schedule(-1.0) == values[0]
     assert schedule(2.0) == values[-1]
 
@@ -359,7 +402,7 @@ fitted = fit(
     module, sample, folder=folder, seed=0, validation=sample, resume="resume" in sys.argv,
     settings=FitSettings(
         max_steps=int(sys.argv[3]), devices=devices, batch_size=4 // devices, device="cpu",
-        validate_every_steps=3, validation_samples=4, schedule="constant",
+        validate_every_steps=3, validation_samples=4, schedule="constant", warm_up_steps=0,
     ),
 )
 if fitted.is_writer:

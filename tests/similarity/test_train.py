@@ -144,6 +144,7 @@ def settings(images: Path, **changes: Any) -> dict[str, Any]:
         "optimiser": {"learning_rate": 3e-3},
         "training": {
             "max_steps": 20,
+            "warm_up_steps": 2,
             "batch_size": 2,
             "device": "cpu",
             "ema_decay": 0.9,

@@ -6,6 +6,7 @@ own, and a training that is resumed goes on with the next number.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -46,6 +47,15 @@ class _Counting(Sampler[list[int]]):
                 batch = []
         if batch:
             yield batch
+
+
+def _leave_signals(worker: int) -> None:
+    """Let the training decide: queues signal all processes, and it still needs its samples.
+
+    Workers end when the training tells them, or is gone.
+    """
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
 
 
 def endless_batches(
@@ -92,6 +102,7 @@ def endless_batches(
         pin_memory=pinned,
         persistent_workers=workers > 0,
         collate_fn=collate,
+        worker_init_fn=_leave_signals,
     )
 
 
@@ -117,4 +128,5 @@ def fixed_batches(
         pin_memory=pinned,
         persistent_workers=workers > 0,
         collate_fn=collate,
+        worker_init_fn=_leave_signals,
     )

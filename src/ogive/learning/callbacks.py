@@ -20,6 +20,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from ogive.learning.schedule import warm_up
 from ogive.model import InputError
 
 __all__ = [
@@ -157,16 +158,30 @@ class Limits(Callback):
 
 
 class LearningRate(Callback):
-    """Sets the learning rate before each step, as a function of the share that is done."""
+    """Sets the learning rate before each step, as a function of what is done.
 
-    def __init__(self, schedule: Callable[[float], float], limits: Limits) -> None:
+    Parameters
+    ----------
+    schedule
+        Factor of the rate, of the share that is done.
+    limits
+        Tells that share.
+    warm_up_steps
+        Over which the rate rises.
+    """
+
+    def __init__(
+        self, schedule: Callable[[float], float], limits: Limits, *, warm_up_steps: int
+    ) -> None:
         self._schedule, self._limits = schedule, limits
+        self._warm_up_steps = warm_up_steps
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Scale the rate that the optimiser was made with."""
         factor = self._schedule(self._limits.share(trainer))
+        factor *= warm_up(trainer.global_step, self._warm_up_steps)
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor

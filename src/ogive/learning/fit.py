@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -77,6 +78,9 @@ class FitSettings(Settings):
     accumulate: int = Field(default=1, gt=0, description="Batches whose gradients make one step.")
     schedule: Literal["constant", "cosine", "one-cycle"] = Field(
         default="one-cycle", description="Of the learning rate: constant, cosine or one-cycle."
+    )
+    warm_up_steps: int = Field(
+        default=200, ge=0, description="First steps, over which the learning rate rises."
     )
     gradient_clip: float | None = Field(
         default=1.0, gt=0, description="Longest gradient; null for no limit."
@@ -250,12 +254,13 @@ def fit(
         data = _Data(train, validation, settings, conduct, collate)
         interrupted = False
         try:
-            trainer.fit(
-                module,
-                datamodule=data,
-                ckpt_path=str(last) if resume else None,
-                weights_only=True,
-            )
+            with _interruptible():
+                trainer.fit(
+                    module,
+                    datamodule=data,
+                    ckpt_path=str(last) if resume else None,
+                    weights_only=True,
+                )
         except Interrupted:
             interrupted = True
     return _ended(module, trainer, conduct, interrupted=interrupted)
@@ -291,7 +296,8 @@ def _conduct(
     # Best looks while averaged weights are in the module, so it comes before the averaging, which
     # takes them out; the checkpoint comes after all that it must hold.
     callbacks: list[Callback] = [StepSeeds(seed), limits, FiniteLoss(), interruption]
-    callbacks.append(LearningRate(SCHEDULES[settings.schedule], limits))
+    schedule = SCHEDULES[settings.schedule]
+    callbacks.append(LearningRate(schedule, limits, warm_up_steps=settings.warm_up_steps))
     if best is not None:
         callbacks.append(best)
     if settings.ema_decay is not None:
@@ -454,6 +460,19 @@ def _ended(
         scores=best.scores if best is not None else {},
         is_writer=trainer.is_global_zero,
     )
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C be what it is elsewhere: Lightning exits, and ignores further ones."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, before)
+        raise KeyboardInterrupt from None
 
 
 @contextmanager

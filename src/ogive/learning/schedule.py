@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-__all__ = ["SCHEDULES", "constant", "cosine", "one_cycle"]
+__all__ = ["SCHEDULES", "constant", "cosine", "one_cycle", "warm_up"]
 
 _RISE, _FIRST, _LAST = 0.3, 1.0 / 25.0, 1e-4
-_WARM_UP, _FLOOR = 0.02, 0.01
+_FLOOR = 0.01
 
 
 def constant(share: float) -> float:
@@ -28,18 +28,16 @@ def constant(share: float) -> float:
 
 
 def cosine(share: float) -> float:
-    """Let the rate fall to a 100th along half a cosine, after a warm-up over the first 0.02.
+    """Let the rate fall to a 100th along half a cosine.
 
-    After Loshchilov & Hutter 2017, SGDR (ICLR), without restarts. The warm-up is linear.
+    After Loshchilov & Hutter 2017, SGDR (ICLR), without restarts.
 
     Examples
     --------
-    >>> [round(cosine(share), 3) for share in (0.0, 0.01, 0.02, 0.51, 1.0)]
-    [0.0, 0.5, 1.0, 0.505, 0.01]
+    >>> [round(cosine(share), 3) for share in (0.0, 0.5, 1.0)]
+    [1.0, 0.505, 0.01]
     """
-    if share < _WARM_UP:
-        return max(share, 0.0) / _WARM_UP
-    return _FLOOR + (1.0 - _FLOOR) * _half_cosine((share - _WARM_UP) / (1.0 - _WARM_UP))
+    return _FLOOR + (1.0 - _FLOOR) * _half_cosine(share)
 
 
 def one_cycle(share: float) -> float:
@@ -56,6 +54,26 @@ def one_cycle(share: float) -> float:
     if share < _RISE:
         return 1.0 + (_FIRST - 1.0) * _half_cosine(share / _RISE)
     return _LAST + (1.0 - _LAST) * _half_cosine((share - _RISE) / (1.0 - _RISE))
+
+
+def warm_up(step: int, steps: int) -> float:
+    """Raise the rate linearly over the first steps, whatever the schedule.
+
+    An optimiser that has seen a few gradients only takes wild steps at its full rate.
+
+    Parameters
+    ----------
+    step
+        Steps done.
+    steps
+        Length of the warm-up; 0 for none.
+
+    Examples
+    --------
+    >>> [warm_up(step, 4) for step in (0, 1, 3, 4, 100)]
+    [0.25, 0.5, 1.0, 1.0, 1.0]
+    """
+    return min(1.0, (step + 1) / steps) if steps else 1.0
 
 
 def _half_cosine(share: float) -> float:
