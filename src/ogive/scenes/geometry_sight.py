@@ -73,19 +73,21 @@ class Sight:
         """
         if units not in ("deg", "rad"):
             raise InputError(f'angles in {units!r} are unknown: use "deg" or "rad"')
-        zenith, azimuth = np.asarray(zenith, np.float64), np.asarray(azimuth, np.float64)
+        down: NDArray[np.float64]
+        round_: NDArray[np.float64]
+        down, round_ = (np.asarray(angle, np.float64) for angle in (zenith, azimuth))
         if units == "rad":
-            zenith, azimuth = np.rad2deg(zenith), np.rad2deg(azimuth)
+            down, round_ = np.rad2deg(down), np.rad2deg(round_)
         else:
-            _refuse_radians(zenith, azimuth)
-        if np.any((zenith < 0) | (zenith > STEEPEST_DEG)) or np.any(np.abs(azimuth) > 360):
+            _refuse_radians(down, round_)
+        if np.any((down < 0) | (down > STEEPEST_DEG)) or np.any(np.abs(round_) > 360):
             raise InputError(
-                f"view angles of {np.nanmin(zenith):g} to {np.nanmax(zenith):g}° from the vertical "
-                f"and an azimuth of {np.nanmin(azimuth):g} to {np.nanmax(azimuth):g}° are not those"
+                f"view angles of {np.nanmin(down):g} to {np.nanmax(down):g}° from the vertical "
+                f"and an azimuth of {np.nanmin(round_):g} to {np.nanmax(round_):g}° are not those"
                 f" of a satellite: zeniths of 0 to {STEEPEST_DEG:g}° are read, azimuths within 360°"
             )
-        tangent = np.tan(np.deg2rad(zenith))
-        turn = np.deg2rad(azimuth)
+        tangent = np.tan(np.deg2rad(down))
+        turn = np.deg2rad(round_)
         return cls(tangent * np.sin(turn), tangent * np.cos(turn))
 
     @property
