@@ -244,6 +244,10 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "long_name": "share of the window's pixels that are valid in both images",
             "units": "1",
         },
+        "confidence": {
+            "long_name": "probability that the displacement is within one pixel of the true one",
+            "units": "1",
+        },
         "vx": {
             "long_name": "velocity component along +x",
             "standard_name": "land_ice_surface_x_velocity",

@@ -47,6 +47,8 @@ _QUALITIES = (
     "prediction_distance",
     "forward_backward_distance",
     "valid_fraction",
+    "confidence",
+    "source",
 )
 _METRES = {"m", "meter", "metre", "meters", "metres"}
 _PIXELS = {"px", "pixel", "pixels"}

@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from ..model import Flag
 from .blocks import Pair, Targets, measure_points, search_points
+from .confidence import Calibration, Circumstances
 from .errors import chance_correlation, noise_factor, unresolved_deformation
 from .features import Feature, FeaturePair
 from .interpolation import InterpolationBias, bias_left, interpolation_bias
@@ -113,6 +114,11 @@ class Field:
         The features used, by name.
     subpixel_features
         Those of the sub-pixel place, where they are others.
+    circumstances
+        What the points share, for their confidence; ``None`` if the correlation is not that of the
+        features at the displacement, so that there is no confidence.
+    source
+        Of a field joined from two (`ogive.matching.fallback`): which each point is from.
     """
 
     points: Points
@@ -123,6 +129,8 @@ class Field:
     features: str
     notes: dict[str, float] = field(default_factory=dict)
     subpixel_features: str | None = None
+    circumstances: Circumstances | None = None
+    source: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -286,6 +294,7 @@ def measure_field(
     subpixel_features: str | Feature | FeaturePair | Chosen = "same",
     threads: int = 1,
     device: str | None = None,
+    calibration: Calibration | None = None,
 ) -> Field:
     """Measure the displacement between two images at regular points.
 
@@ -306,6 +315,8 @@ def measure_field(
         A peak must stand so many standard deviations of chance correlation above zero.
     device
         Of PyTorch, where the search runs; ``None`` for the compiled loops.
+    calibration
+        Gives each point a confidence, the plane ``"confidence"``.
 
     Returns
     -------
@@ -377,6 +388,16 @@ def measure_field(
         _oversample(searched.pair, points, measured.planes, flag)
     notes = _judge(planes, points, flag, known, subpixel)
     notes["chance_correlation"] = chance
+    circumstances = None
+    if apart is None and subpixel in ("translation", "affine"):
+        circumstances = Circumstances(
+            window_px, step_px, search.strategy, _reach_px(search, points, prior),
+            float(coarse.kept.mean()), _chance_deviation(known, window_px),
+        )  # fmt: skip
+        if calibration is not None:
+            planes["confidence"] = calibration.confidence(
+                planes, flag == Flag.MEASURED, circumstances, threads=threads
+            )
     if measured.searched is not None:
         planes["subpixel_correlation"] = planes["correlation"]
         planes["correlation"] = measured.searched
@@ -386,11 +407,12 @@ def measure_field(
         )
         planes["forward_backward_distance"] = distance
         flag[(flag == Flag.MEASURED) & ~(distance <= forward_backward_px)] = Flag.INCONSISTENT
-    for plane in ("u", "v", "u_var", "v_var", "uv_cov"):
-        planes[plane][flag != Flag.MEASURED] = np.nan
+    for plane in ("u", "v", "u_var", "v_var", "uv_cov", "confidence"):
+        if plane in planes:
+            planes[plane][flag != Flag.MEASURED] = np.nan
     return Field(
         points, planes, flag, refined.spectra, float(coarse.kept.mean()), searched.name, notes,
-        None if apart is None else refined.name,
+        None if apart is None else refined.name, circumstances,
     )  # fmt: skip
 
 
@@ -405,6 +427,29 @@ def _chance(
         for sigmas in (least_sigmas, max(DOUBTFUL_SIGMAS, least_sigmas))
     )
     return chance, doubtful
+
+
+def _chance_deviation(
+    known: tuple[PairSpectra, NDArray[np.float64]] | None, window_px: int
+) -> float:
+    """Standard deviation of artanh of the correlation of unrelated windows; NaN if unknown."""
+    if known is None:
+        return float("nan")
+    one = chance_correlation(known[0].frequency, known[1], window_px, sigmas=1.0)
+    return float(np.arctanh(one)) if 0.0 < one < 1.0 else float("nan")
+
+
+def _reach_px(
+    search: Search, points: Points, prior: NDArray[np.float64] | None
+) -> float | NDArray[Any]:
+    """How far each point was searched for."""
+    if prior is None and np.ndim(search.radius_px) == 0:
+        return float(search.radius_px)
+    rows, columns = np.arange(points.y.size), np.arange(points.x.size)
+    radius = _radius_on_nodes(search.radius_px, points, rows, columns)
+    if prior is None or search.strategy == "full":
+        return radius
+    return np.where(np.isfinite(prior).all(axis=0), search.prior_radius_px, radius)
 
 
 def _judge(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..model import ATTRIBUTES, Flag, GridError, InputError, flag_attributes
+from .fallback import more_confident
 from .features import Feature, FeaturePair
 from .field import CHANCE_SIGMAS, Field, Points, logger, measure_field
 from .kernels import BoolArray, Float32Array
@@ -23,6 +25,13 @@ __all__ = ["Masks", "match"]
 
 Image = xr.DataArray | NDArray[Any]
 
+SOURCE_ATTRIBUTES = MappingProxyType(
+    {
+        "long_name": "which features a displacement is from",
+        "flag_values": np.array([0, 1], np.uint8),
+        "flag_meanings": "features fallback",
+    }
+)
 LEAST_WINDOW_PX, MOST_WINDOW_PX = 8, 128
 
 
@@ -68,6 +77,7 @@ def match(
         "auto", "translation", "affine", "parabola", "gaussian", "quadratic", "fourier", "none"
     ] = "auto",
     subpixel_features: str | Feature | FeaturePair = "same",
+    fallback: str | Feature | FeaturePair | None = "auto",
     smoothing: float | None = None,
     forward_backward: float | None = None,
     min_valid: float = 0.5,
@@ -117,6 +127,10 @@ def match(
     subpixel_features
         What Gauss-Newton runs on: ``"same"`` (default) features as are searched, or others, given
         as `features` are: those that find the right place need not be those that measure it best.
+    fallback
+        Other features, given as `features` are, that the pair is matched by too: where they are
+        more confident, or the only ones to find anything, the point is theirs. ``"auto"``: what the
+        features ask for themselves. ``None``: none.
     smoothing
         Standard deviation in pixels of a Gaussian over fixed features; by default as much as the
         pair's noise asks for, often none. The adaptive filter needs no other.
@@ -146,6 +160,10 @@ def match(
         ``valid_fraction``, ``flag``; and, along ``frequency``, the pair's ``coherence`` and the
         ``filter_response`` that was used. With `subpixel_features`, ``correlation`` is that of the
         features searched, at whole pixels, and ``subpixel_correlation`` that of the others.
+        ``confidence``, where it is known for the features (``"adaptive"`` and those that bring it,
+        with `subpixel` ``"translation"`` or ``"affine"`` and no `subpixel_features`), is the
+        probability that a displacement is within a pixel of the true one (`ogive.matching
+        .confidence`). With a `fallback`, ``source`` tells which features a point is from.
 
     Raises
     ------
@@ -182,35 +200,69 @@ def match(
             "subpixel_features out, or take 'translation' or 'affine'"
         )
     chosen = chosen_features(features, bands=first.ndim == 3, device=device)
-    where = _search_device(engine, device, chosen)
+    known = subpixel_features == "same" and subpixel in ("auto", "translation", "affine")
+    other = _chosen_fallback(fallback, chosen, device=device, known=known)
     _check_texture(first, valid_first, "earlier")
     _check_texture(second, valid_second, "later")
     _say_if_compiling()
     whole = bool(valid_first.all() and valid_second.all())
-    field = measure_field(
-        first,
-        second,
-        valid_earlier=None if whole else valid_first,
-        valid_later=None if whole else valid_second,
-        features=chosen,
-        subpixel_features=subpixel_features
-        if subpixel_features == "same"
-        else chosen_features(subpixel_features, bands=False, device=device),
-        window_px=window,
-        step_px=step,
-        search=search if isinstance(search, Search) else Search(radius_px=search),
-        prior=None
-        if prior is None
-        else _prior_on_points(prior, first.shape[-2:], window, step, axes),
-        subpixel=subpixel,
-        smoothing_px=smoothing,
-        forward_backward_px=forward_backward,
-        least_valid=min_valid,
-        least_sigmas=min_significance,
-        threads=threads or _available_threads(),
-        device=where,
+    refined_on: Any = subpixel_features
+    if subpixel_features != "same":
+        refined_on = chosen_features(subpixel_features, bands=False, device=device)
+    around = (
+        None if prior is None else _prior_on_points(prior, first.shape[-2:], window, step, axes)
     )
+
+    def measured(of: Chosen) -> Field:
+        return measure_field(
+            first,
+            second,
+            valid_earlier=None if whole else valid_first,
+            valid_later=None if whole else valid_second,
+            features=of,
+            subpixel_features=refined_on,
+            window_px=window,
+            step_px=step,
+            search=search if isinstance(search, Search) else Search(radius_px=search),
+            prior=around,
+            subpixel=subpixel,
+            smoothing_px=smoothing,
+            forward_backward_px=forward_backward,
+            least_valid=min_valid,
+            least_sigmas=min_significance,
+            threads=threads or _available_threads(),
+            device=_search_device(engine, device, of),
+            calibration=of.calibration,
+        )
+
+    field = measured(chosen)
+    if other is not None:
+        field = more_confident(field, measured(other))
     return _as_dataset(field, axes, first.shape[-2:], subpixel)
+
+
+def _chosen_fallback(
+    fallback: str | Feature | FeaturePair | None, chosen: Chosen, *, device: str, known: bool
+) -> Chosen | None:
+    """What else to match by; ``known`` tells whether these options leave a confidence."""
+    wanted = chosen.fallback if fallback == "auto" else fallback
+    # Nothing falls back on its own where no confidence can choose.
+    if wanted is None or (fallback == "auto" and not (known and chosen.calibration)):
+        return None
+    other = chosen_features(wanted, bands=False, device=device)
+    if not known:
+        raise InputError(
+            "a fallback takes the features that are more confident, and there is no confidence "
+            "with subpixel_features, or with a sub-pixel method other than 'translation' and "
+            "'affine': leave one of them out"
+        )
+    for each in (chosen, other):
+        if each.calibration is None:
+            raise InputError(
+                f"a fallback takes the features that are more confident, but for {each.name!r} no "
+                "confidence is known: leave the fallback out"
+            )
+    return other
 
 
 def _search_device(engine: str, device: str, chosen: Chosen) -> str | None:
@@ -391,7 +443,11 @@ def _as_dataset(field: Field, axes: _Axes, shape: tuple[int, ...], subpixel: str
     if "subpixel_correlation" in planes:
         told = {"long_name": "correlation of the sub-pixel features at the end", "units": "1"}
         data["subpixel_correlation"] = (("y", "x"), planes["subpixel_correlation"], told)
+    if "confidence" in planes:
+        data["confidence"] = (("y", "x"), planes["confidence"], dict(ATTRIBUTES["confidence"]))
     data["flag"] = (("y", "x"), field.flag, flag_attributes())
+    if field.source is not None:
+        data["source"] = (("y", "x"), field.source, dict(SOURCE_ATTRIBUTES))
     result = xr.Dataset(
         data,
         coords={

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..model import InputError
 from .blocks import Pair
+from .confidence import Calibration, adaptive_calibration
 from .errors import best_smoothing_px
 from .features import (
     FEATURES,
@@ -112,6 +113,22 @@ class Chosen:
     def device(self) -> str:
         """Where the features are computed."""
         return "cpu" if self.functions is None else getattr(self.functions.earlier, "device", "cpu")
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What gives points that match by these features a confidence, if that is known."""
+        if self.functions is None:
+            return None if self.given else adaptive_calibration()
+        first, second = (
+            getattr(each, "calibration", None)
+            for each in (self.functions.earlier, self.functions.later)
+        )
+        return first if first is second else None
+
+    @property
+    def fallback(self) -> str | None:
+        """Name of the features that these would rather be where those are more confident."""
+        return None if self.functions is None else getattr(self.functions.earlier, "fallback", None)
 
     @property
     def local(self) -> bool:
