@@ -723,19 +723,25 @@ def test_ctrl_c_ends_a_session_with_its_points(images, tmp_path):
     import signal
     import subprocess
     import sys
+    from threading import Timer
 
+    # What runs in the background of a shell inherits that Ctrl-C is ignored.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     output = tmp_path / "points.gpkg"
     words = ["annotate", *map(str, images), "-o", str(output), "--no-browser"]
     with subprocess.Popen(
-        [sys.executable, "-c", "from ogive.cli import main; main()", *words],
+        [sys.executable, "-c", heard + "from ogive.cli import main; main()", *words],
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         assert ask(url, "PUT", "points", body=points_message(), headers=JSON)[0] == 200
+        deadline = Timer(60.0, process.kill)
+        deadline.start()
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
+        deadline.cancel()
     assert process.returncode == 0
     assert f"pairs in {output}: 1" in rest
     assert len(read_picked_points(output)) == 1
