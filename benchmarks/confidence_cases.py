@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from learned_cases import SIMULATED, simulate
@@ -104,14 +104,19 @@ class Source:
         Of the pair.
     make
         Makes it.
+    keep
+        Whether it is worth keeping.
     """
 
     number: int
     name: str
-    make: Callable[[], Known]
+    make: Callable[[], Any]
+    keep: bool = True
 
-    def known(self, folder: Path) -> Known:
+    def known(self, folder: Path) -> Any:
         """Give the pair, from the folder if it is there."""
+        if not self.keep:
+            return self.make()
         path = folder / f"{self.name.replace(' ', '_')}.npz"
         if path.exists():
             with np.load(path) as kept:

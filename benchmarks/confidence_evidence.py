@@ -22,7 +22,13 @@ from ogive.matching.field import measure_field
 from ogive.matching.search import Search
 from ogive.model import Flag
 
-__all__ = ["Evidence", "Setting", "drawn_settings", "evidence_of", "measured_evidence"]
+__all__ = [
+    "Evidence",
+    "Setting",
+    "drawn_settings",
+    "evidence_of",
+    "measured_evidence",
+]
 
 WINDOWS_PX = (8, 12, 16, 24, 32, 48)
 STEPS_PX = (6, 8, 12)

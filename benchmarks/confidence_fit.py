@@ -78,11 +78,14 @@ class Judged:
         Infinite where nothing was found.
     second
         True where the point is the fallback's.
+    right_px
+        How near the truth is right.
     """
 
     confidence: Array
     error_px: Array
     second: Bools
+    right_px: float
 
     @property
     def measured(self) -> Bools:
@@ -91,8 +94,8 @@ class Judged:
 
     @property
     def right(self) -> Bools:
-        """Within a pixel of the truth."""
-        return self.error_px < RIGHT_PX
+        """Near enough to the truth."""
+        return self.error_px < self.right_px
 
     def kept_at(self, precision: float) -> float:
         """Largest share of all points that can be kept, best first, at this share of right ones."""
@@ -102,47 +105,53 @@ class Judged:
         return 0.0 if enough.size == 0 else float(enough[-1] + 1) / order.size
 
 
-def judged(evidence: Sequence[Evidence], calibration: Calibration) -> Judged:
+def judged(
+    evidence: Sequence[Evidence], calibration: Calibration, *, right_px: float = RIGHT_PX
+) -> Judged:
     """Put the points of several matches together."""
-    parts = [_one(each, calibration) for each in evidence]
-    return _together(parts)
+    parts = [
+        (*_one(each, calibration), np.zeros(int((~np.isnan(each.error_px)).sum()), bool))
+        for each in evidence
+    ]
+    return _together(parts, right_px)
 
 
 def joined(
     first: Sequence[Evidence],
     second: Sequence[Evidence],
     calibrations: tuple[Calibration, Calibration],
+    *,
+    right_px: float = RIGHT_PX,
 ) -> Judged:
-    """Take the more confident of two matches at each point, as `ogive.match` does."""
+    """Take the better of two matches at each point, as `ogive.matching.fallback` does."""
     parts = []
     for ours, theirs in zip(first, second, strict=True):
         if (ours.pair, ours.setting) != (theirs.pair, theirs.setting):
             raise ValueError(f"{ours.pair} {ours.setting} is not {theirs.pair} {theirs.setting}")
-        a, b = _one(ours, calibrations[0]), _one(theirs, calibrations[1])
-        taken = np.nan_to_num(b.confidence, nan=-1.0) > np.nan_to_num(a.confidence, nan=-1.0)
-        parts.append(
-            Judged(
-                np.where(taken, b.confidence, a.confidence),
-                np.where(taken, b.error_px, a.error_px),
-                taken,
-            )
+        told = ~np.isnan(ours.error_px)
+        (mine, my_error), (others, their_error) = (
+            _one(each, calibration)
+            for each, calibration in zip((ours, theirs), calibrations, strict=True)
         )
-    return _together(parts)
+        a, b = np.nan_to_num(mine, nan=-1.0), np.nan_to_num(others, nan=-1.0)
+        apart = np.hypot(ours.u - theirs.u, ours.v - theirs.v)[told]
+        same = (a >= 0) & (b >= 0) & (apart < RIGHT_PX)
+        precise = (theirs.predictors["deviation"] < ours.predictors["deviation"])[told]
+        taken = np.where(same, precise, b > a)
+        confidence = np.where(same, np.maximum(a, b), np.where(taken, others, mine))
+        parts.append((confidence, np.where(taken, their_error, my_error), taken))
+    return _together(parts, right_px)
 
 
-def _one(evidence: Evidence, calibration: Calibration) -> Judged:
+def _one(evidence: Evidence, calibration: Calibration) -> tuple[Array, Array]:
+    """Confidence and error of the points whose truth is known."""
     told = ~np.isnan(evidence.error_px)
     found = calibration.strategies[evidence.setting.strategy].probability(
         {name: values[told] for name, values in evidence.predictors.items()}
     )
-    measured = evidence.measured[told]
-    return Judged(
-        np.where(measured, found, np.nan), evidence.error_px[told], np.zeros(measured.shape, bool)
-    )
+    return np.where(evidence.measured[told], found, np.nan), evidence.error_px[told]
 
 
-def _together(parts: Sequence[Judged]) -> Judged:
-    return Judged(
-        *(np.concatenate([getattr(part, name) for part in parts])
-          for name in ("confidence", "error_px", "second"))
-    )  # fmt: skip
+def _together(parts: Sequence[tuple[Array, Array, Bools]], right_px: float) -> Judged:
+    confidence, error_px, second = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Judged(confidence, error_px, second, right_px)

@@ -7,9 +7,11 @@ Moreno and Yahtse (`learned_real`). Every feature is measured at equal settings 
 each point searched over the whole range on its own) and at its best (the window with most right
 points, with the default search). A point on ice is right within one pixel of the truth.
 
-A name such as ``learned+adaptive`` searches with the first features and refines with the second.
-Simulated pairs are made once and kept in DIR; the rest takes half a minute of one core for each
-feature of one channel. ``OGIVE_DATA`` names the folder of real data.
+``learned`` is what users get: points that the adaptive features find more precisely, or more
+surely, are theirs; ``alone`` it goes without; ``learned+adaptive`` refines all with the adaptive
+features. Simulated pairs are made once and kept in DIR, and so are the figures of each feature:
+remove its file there to measure it again. A feature of one channel takes two minutes of one core,
+the learned ones ten for each view. ``OGIVE_DATA`` names the folder of real data.
 """
 
 from __future__ import annotations
@@ -33,11 +35,11 @@ from learned_real import PeritoMoreno, Yahtse
 from learned_report import report
 from learned_scores import (
     Method,
+    Remembered,
     at_best,
     at_equal_settings,
     bias_curve,
     check_full_search,
-    remembered,
     seconds_per_million_points,
 )
 
@@ -45,7 +47,14 @@ import ogive.simulation
 from ogive.matching.features import FEATURES
 
 CLASSICAL = ("intensity", "highpass", "wallis", "sobel", "orientation", "adaptive")
-LEARNED = ("learned", "learned+adaptive")
+LEARNED: Mapping[str, dict[str, Any]] = {
+    "learned": {},
+    "learned alone": {"fallback": None},
+    "learned, four views": {"views": 4},
+    "learned, four views, alone": {"views": 4, "fallback": None},
+    "learned+adaptive": {"subpixel_features": "adaptive"},
+}
+"""Learned features by name: how many views, and what `ogive.match` does beside."""
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -69,17 +78,16 @@ def simulated_cases(folder: Path) -> dict[str, list[Case]]:
 
 def method(name: str, weights: str | None) -> tuple[Method, Method]:
     """Features by name: for scoring, where their last stacks are kept, and for timing."""
-    search, _, refine = name.partition("+")
-    options = {"subpixel_features": refine} if refine else {}
-    if search == "learned":
+    if name in LEARNED:
         # Imported here, so that classical features are measured without torch.
         from ogive.similarity.features import learned
 
-        network = learned(weights, device="cpu")
-        return Method(name, remembered(network), options), Method(name, network, options)
-    if search != "adaptive" and search not in FEATURES:
-        raise SystemExit(f"no features {search!r}: take of {', '.join((*CLASSICAL, *LEARNED))}")
-    return Method(name, search, options), Method(name, search, options)
+        options = dict(LEARNED[name])
+        network = learned(weights, device="cpu", views=options.pop("views", 1))
+        return Method(name, Remembered(network, most=40), options), Method(name, network, options)
+    if name != "adaptive" and name not in FEATURES:
+        raise SystemExit(f"no features {name!r}: take of {', '.join((*CLASSICAL, *LEARNED))}")
+    return Method(name, name, {}), Method(name, name, {})
 
 
 def real_data() -> tuple[PeritoMoreno, Yahtse] | None:
@@ -154,16 +162,20 @@ def main() -> None:
     parser.add_argument("--weights", metavar="FILE", help="of the learned features")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "learned", metavar="DIR")
     given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / "features").mkdir(parents=True, exist_ok=True)
     check_full_search()
     cases = simulated_cases(given.out)
     real = real_data()
     shifts = {} if real is None else real[0].shifts()
     results: dict[str, dict[str, Any]] = {}
     for name in chosen(given.features, given.weights):
-        start = time.process_time()
-        results[name] = measure(*method(name, given.weights), cases, real, shifts)
-        print(f"{name}: measured in {time.process_time() - start:.0f} s of CPU", flush=True)
+        kept = given.out / "features" / f"{name}.json"
+        if not kept.is_file():
+            start = time.process_time()
+            found = measure(*method(name, given.weights), cases, real, shifts)
+            kept.write_text(json.dumps(found, default=np.ndarray.tolist), encoding="utf-8")
+            print(f"{name}: measured in {time.process_time() - start:.0f} s of CPU", flush=True)
+        results[name] = json.loads(kept.read_text(encoding="utf-8"))
     common_distances(results)
     versions = {part: importlib.metadata.version(part) for part in ("ogive", "numpy", "numba")}
     (given.out / "learned.json").write_text(

@@ -205,7 +205,13 @@ def simulate(situation: str, seed: int) -> Case:
     passes = glacier.passes(recipe.first, recipe.first + timedelta(days=recipe.days + 11))
     start = passes[0]
     end = next(p for p in passes if (p.time - start.time).days >= recipe.days)
-    return _seen(f"{situation} {seed}", situation, glacier, glacier.look(start), glacier.look(end))
+    case = _seen(f"{situation} {seed}", situation, glacier, glacier.look(start), glacier.look(end))
+    rng = np.random.default_rng([seed, 1])
+    earlier, later = (
+        np.rint(image + recipe.noise * rng.standard_normal(image.shape)).astype(np.float32)
+        for image in (case.earlier, case.later)
+    )
+    return replace(case, earlier=earlier, later=later)
 
 
 def _seen(

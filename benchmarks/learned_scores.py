@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -18,9 +18,13 @@ import ogive
 from ogive.correction.robust import nmad
 from ogive.matching.search import Search
 
+if TYPE_CHECKING:
+    from ogive.similarity.features import LearnedFeature
+
 __all__ = [
     "BEST_WINDOWS",
     "Method",
+    "Remembered",
     "at_best",
     "at_equal_settings",
     "bias_curve",
@@ -28,7 +32,6 @@ __all__ = [
     "judge",
     "matched",
     "moved_by",
-    "remembered",
     "scores",
     "seconds_per_million_points",
     "stable_spread",
@@ -54,25 +57,40 @@ class Method:
     options: Mapping[str, Any]
 
 
-def remembered(
-    feature: Callable[..., NDArray[np.float32]], most: int = 4
-) -> Callable[..., NDArray[np.float32]]:
-    """Keep the last stacks of a feature, so that several windows do not pay for it again."""
-    kept: dict[bytes, NDArray[np.float32]] = {}
+class Remembered:
+    """Learned features that keep their last stacks: several windows do not pay for them again.
 
-    def recalled(
-        image: NDArray[np.float32], valid: Bools | None = None, /, *, threads: int = 1
+    In all else as the features themselves, so that they lead the search, have their confidence and
+    fall back as they do.
+
+    Parameters
+    ----------
+    feature
+        The features.
+    most
+        How many stacks are kept.
+    """
+
+    def __init__(self, feature: LearnedFeature, most: int = 4) -> None:
+        self._feature = feature
+        self._most = most
+        self._kept: dict[bytes, NDArray[np.float32]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._feature, name)
+
+    def __call__(
+        self, image: NDArray[np.float32], valid: Bools | None = None, /, *, threads: int = 1
     ) -> NDArray[np.float32]:
+        """Give the stack of an image."""
         digest = hashlib.sha1(np.ascontiguousarray(image).tobytes())
         digest.update(b"" if valid is None else valid.tobytes())
         key = digest.digest()
-        if key not in kept:
-            while len(kept) >= most:
-                del kept[next(iter(kept))]
-            kept[key] = feature(image, valid, threads=threads)
-        return kept[key]
-
-    return recalled
+        if key not in self._kept:
+            while len(self._kept) >= self._most:
+                del self._kept[next(iter(self._kept))]
+            self._kept[key] = self._feature(image, valid, threads=threads)
+        return self._kept[key]
 
 
 def matched(earlier: Array, later: Array, method: Method, **options: Any) -> xr.Dataset:
@@ -119,7 +137,7 @@ class Judged:
 
     error_x: Array
     error_y: Array
-    correlation: Array
+    certainty: Array
     ice: Bools
     margin: Bools
     stable: Bools
@@ -129,6 +147,11 @@ class Judged:
     def error(self) -> Array:
         """Length of the error."""
         return np.hypot(self.error_x, self.error_y)
+
+
+def certainty(found: xr.Dataset) -> Array:
+    """What tells good points from bad ones: of two features at once correlations do not."""
+    return np.asarray((found.confidence if "source" in found else found.correlation).values, float)
 
 
 def judge(case: Case, found: xr.Dataset) -> Judged:
@@ -146,13 +169,12 @@ def judge(case: Case, found: xr.Dataset) -> Judged:
     nothing = np.isnan(dx)
     error_x = np.where(nothing, np.inf, dx - at(case.dx_px))
     error_y = np.where(nothing, np.inf, dy - at(case.dy_px))
-    correlation = np.where(nothing, -1.0, found.correlation.values)
     matchable = all_of(case.matchable)
     ice = all_of(case.ice) & matchable
     return Judged(
         error_x=error_x,
         error_y=error_y,
-        correlation=correlation,
+        certainty=np.where(nothing, -1.0, certainty(found)),
         ice=ice,
         margin=ice & (at(case.margin) > 0.5),
         stable=all_of(case.stable) & matchable,
@@ -165,18 +187,18 @@ def pooled(parts: Sequence[Judged], kind: str, plane: str) -> Array:
     return np.concatenate([getattr(part, plane)[getattr(part, kind)] for part in parts])
 
 
-def coverage_at_precision(error: Array, correlation: Array) -> tuple[float, float]:
+def coverage_at_precision(error: Array, certainty: Array) -> tuple[float, float]:
     """Largest share of points that can be kept, best first, while 95 % of them are right.
 
     Returns that share and the correlation from which points are kept.
     """
-    order = np.argsort(-correlation, kind="stable")
+    order = np.argsort(-certainty, kind="stable")
     right = np.cumsum(error[order] < RIGHT_PX) / np.arange(1, error.size + 1)
     enough = np.nonzero(right >= PRECISION)[0]
     if enough.size == 0:
         return 0.0, float("inf")
     last = int(enough[-1])
-    return (last + 1) / error.size, float(correlation[order][last])
+    return (last + 1) / error.size, float(certainty[order][last])
 
 
 def share_of(mask: Bools) -> float:
@@ -191,11 +213,11 @@ def median_of(values: Array) -> float:
 
 def scores(parts: Sequence[Judged]) -> dict[str, float]:
     """Figures of one situation over its glaciers, on ice unless their names say otherwise."""
-    error, correlation = pooled(parts, "ice", "error"), pooled(parts, "ice", "correlation")
+    error, sure = pooled(parts, "ice", "error"), pooled(parts, "ice", "certainty")
     margin = pooled(parts, "margin", "error")
     right = error < RIGHT_PX
-    coverage, limit = coverage_at_precision(error, correlation)
-    gone = pooled(parts, "vanished", "correlation")
+    coverage, limit = coverage_at_precision(error, sure)
+    gone = pooled(parts, "vanished", "certainty")
     components = np.concatenate(
         [pooled(parts, "stable", plane) for plane in ("error_x", "error_y")]
     )
@@ -254,8 +276,8 @@ def bias_curve(case: Case, method: Method) -> dict[str, Any]:
 def stable_spread(found: xr.Dataset, stable: Bools, best: float) -> float:
     """NMAD on stable ground of the share of points that correlate best, mean of dx and dy."""
     measured = np.isfinite(found.dx.values)
-    correlation = np.where(measured, found.correlation.values, -1.0)
-    kept = stable & measured & (correlation >= np.quantile(correlation[stable], 1 - best))
+    sure = np.where(measured, certainty(found), -1.0)
+    kept = stable & measured & (sure >= np.quantile(sure[stable], 1 - best))
     return (nmad(found.dx.values[kept]) + nmad(found.dy.values[kept])) / 2
 
 

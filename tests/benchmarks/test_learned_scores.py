@@ -145,7 +145,7 @@ def test_no_case_may_have_been_trained_on():
 
 
 def test_remembered_features_are_computed_once_for_an_image():
-    from learned_scores import remembered
+    from learned_scores import Remembered
 
     calls = []
 
@@ -153,7 +153,7 @@ def test_remembered_features_are_computed_once_for_an_image():
         calls.append(image.shape)
         return image[None] * 2
 
-    kept = remembered(feature, most=2)
+    kept = Remembered(feature, most=2)
     images = [np.full((4, 4), value, np.float32) for value in (1, 2, 3)]
     for image in (*images[:2], images[0].copy(), images[2], images[0]):
         np.testing.assert_array_equal(kept(image, None), image[None] * 2)

@@ -360,8 +360,9 @@ def test_schedules_stay_between_nothing_and_the_given_rate(name: str) -> None:
     values = [schedule(step / 1000) for step in range(1001)]
     assert max(values) == pytest.approx(1.0, abs=1e-5)
     assert min(values) >= 0.0
-    # No jump: the steepest, one-cycle's rise, is pi / 2 / 0.3 per unit.
-    jumps = [abs(one - other) for one, other in pairwise(values)]
+    # No jump but a restart: the steepest, one-cycle's rise, is pi / 2 / 0.3 per unit.
+    restarts = name == "cosine-restarts"
+    jumps = [abs(one - other) for one, other in pairwise(values) if not restarts or one > other]
     assert max(jumps) <= 3.1416 / 2 / 0.3 / 1000
     assert schedule(-1.0) == values[0]
     assert schedule(2.0) == values[-1]

@@ -6,7 +6,7 @@ import itertools
 from datetime import date, datetime, timedelta
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from shapely.geometry import box
 
@@ -51,6 +51,7 @@ def divided(given: list[Source], **options: object) -> Split:
         raise
 
 
+@settings(suppress_health_check=[HealthCheck.filter_too_much])
 @given(sources(), st.integers(0, 99), st.randoms(use_true_random=False))
 def test_a_place_is_on_one_side(given: list[Source], seed: int, random: object) -> None:
     split = divided(given, seed=seed)

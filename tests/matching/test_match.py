@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ogive
-from ogive.matching.field import Points
+from ogive.matching.field import CHANCE_SIGMAS, DOUBTFUL_SIGMAS, Points
 from ogive.matching.search import search_radius_px
 from ogive.model import Flag, GridError, InputError
 from ogive.simulation.pair import simple_pair
@@ -272,6 +272,27 @@ def test_full_search_finds_the_same(pair, found):
     error = np.hypot(full.dx - truth.dx, full.dy - truth.dy)
     assert float((full.flag == 0).mean()) > 0.9
     assert float(error.median()) < 0.09
+
+
+def test_full_search_of_some_points_needs_no_neighbours(pair):
+    """A point is measured alike whether the points round it were searched, or found nothing."""
+    asked = np.ones(pair.earlier.shape, np.int64)
+    asked[8::32, 8::32] = 10
+    options = {"window": 16, "step": 16, "subpixel": "none"}
+    everywhere = ogive.match(
+        pair.earlier, pair.later, search=ogive.Search(radius_px=10, strategy="full"), **options
+    )
+    here = ogive.match(
+        pair.earlier, pair.later, search=ogive.Search(radius_px=asked, strategy="full"), **options
+    )
+    every, some = (found.isel(y=np.s_[::2], x=np.s_[::2]) for found in (everywhere, here))
+    # Only a doubtful peak is searched again, over what the neighbours show.
+    doubtful = everywhere.attrs["chance_correlation"] * DOUBTFUL_SIGMAS / CHANCE_SIGMAS
+    sure = (every.flag == 0) & (every.correlation > doubtful)
+    assert int(sure.sum()) > 50
+    assert bool((some.flag == 0).where(sure, True).all())
+    for name in ("dx", "dy"):
+        np.testing.assert_array_equal(some[name].where(sure), every[name].where(sure))
 
 
 def test_search_range_may_vary_over_the_image(pair):

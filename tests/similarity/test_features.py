@@ -23,11 +23,12 @@ from ogive.cli import app  # noqa: E402
 from ogive.learning.card import ModelCard  # noqa: E402
 from ogive.learning.weights import save_weights  # noqa: E402
 from ogive.matching import blocks, features, stacks  # noqa: E402
+from ogive.matching.confidence import Calibration, adaptive_calibration  # noqa: E402
 from ogive.matching.features import FeaturePair, LocalFeature, feature_names  # noqa: E402
 from ogive.matching.stacks import LocalStack, feature_stack, rows_of  # noqa: E402
 from ogive.model import Flag, InputError  # noqa: E402
 from ogive.similarity.embedding import Condition  # noqa: E402
-from ogive.similarity.features import LearnedFeature, learned  # noqa: E402
+from ogive.similarity.features import LearnedFeature, confidence_path, learned  # noqa: E402
 from ogive.similarity.networks import build_network  # noqa: E402
 from ogive.simulation.pair import simple_pair  # noqa: E402
 
@@ -210,7 +211,8 @@ def weights(tmp_path_factory):
     """An untrained network of one band, in a file."""
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     torch.manual_seed(0)
-    network = build_network("small", width=4, channels=4)
+    # Untrained, it matches like any random filter only without normalisation between layers.
+    network = build_network("small", width=4, channels=4, norm="none")
     card = ModelCard(name="tiny", architecture="small", parameters=1)
     sha256 = save_weights(
         path, network.state_dict(), architecture="small", options=network.options, card=card
@@ -413,7 +415,8 @@ def test_weights_that_do_not_fit_are_refused(weights, tmp_path):
         learned(path, sha256="0" * 64)
     with pytest.raises(InputError, match="device"):
         learned(path, device="abacus")
-    network = build_network("small", width=4, channels=4)
+    # Untrained, it matches like any random filter only without normalisation between layers.
+    network = build_network("small", width=4, channels=4, norm="none")
     card = ModelCard(name="other", architecture="x", parameters=1)
 
     def saved(name, **changes):
@@ -438,3 +441,31 @@ def test_pieces_are_connected_and_hold_all_channels():
         stack[0:1, 0:10, 0:10]
     with pytest.raises(InputError, match="connected"):
         stack[:, ::2, 0:10]
+
+
+def test_confidence_that_lies_beside_its_weights(pair, weights, tmp_path, caplog):
+    """What was fitted for the weights is taken, and the fallback with it; for others it is not."""
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(weights[0].read_bytes())
+    assert learned(path, device="cpu").calibration is None
+    fitted = adaptive_calibration()
+    calibration = Calibration(fitted.strategies, {"weights_sha256": weights[1]})
+    beside = confidence_path(path)
+    beside.write_text(calibration.to_json(), encoding="utf-8")
+    feature = learned(path, device="cpu")
+    assert feature.calibration.strategies == fitted.strategies
+    found = ogive.match(pair.earlier, pair.later, features=feature, window=16, step=16, search=8)
+    assert set(np.unique(found.source)) <= {0, 1}
+    assert "adaptive" in found.attrs["features"]
+    alone = ogive.match(
+        pair.earlier, pair.later, features=feature, window=16, step=16, search=8, fallback=None
+    )
+    assert "source" not in alone
+    assert float(alone.confidence.where(alone.flag == Flag.MEASURED).count()) > 0
+    # Other views are other features.
+    assert learned(path, device="cpu", views=4).calibration is None
+    other = Calibration(fitted.strategies, {"weights_sha256": "0" * 64})
+    beside.write_text(other.to_json(), encoding="utf-8")
+    with caplog.at_level(logging.WARNING, "ogive"):
+        assert learned(path, device="cpu").calibration is None
+    assert "fitted for other weights" in caplog.text

@@ -79,7 +79,7 @@ def test_group_norm_and_normalisation_change_no_count(name):
     rows=st.integers(16, 60),
     columns=st.integers(16, 60),
     bands=st.integers(1, 3),
-    norm=st.sampled_from(["batch", "group"]),
+    norm=st.sampled_from(["batch", "group", "layer"]),
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=6)
@@ -133,7 +133,11 @@ def test_gain_and_brightness_are_lost(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@given(across=st.integers(0, 3), down=st.integers(0, 3), norm=st.sampled_from(["batch", "group"]))
+@given(
+    across=st.integers(0, 3),
+    down=st.integers(0, 3),
+    norm=st.sampled_from(["batch", "group", "layer"]),
+)
 @settings(max_examples=3)
 def test_a_tile_with_its_halo_gives_what_the_whole_gives(name, across, down, norm):
     """So do images shifted by multiples of multiple_px: shift equivariance inside the halo."""
@@ -235,7 +239,7 @@ def test_a_network_is_made_again_of_its_options(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("norm", ["batch", "group"])
+@pytest.mark.parametrize("norm", ["batch", "group", "layer"])
 def test_every_parameter_learns(name, norm):
     torch.manual_seed(0)
     network = build_network(
@@ -315,7 +319,7 @@ def test_published_normalisation_is_the_published_one():
         ("unet", {"bands": 0}, "bands is 0"),
         ("unet", {"width": 1}, "width is 1"),
         ("unet", {"channels": 0}, "channels is 0"),
-        ("ms-aff", {"norm": "layer"}, "norm is 'layer'"),
+        ("ms-aff", {"norm": "instance"}, "norm is 'instance'"),
         ("ms-aff", {"normalisation": "global"}, "normalisation is 'global'"),
         ("ms-aff", {"box_px": 30}, "box_px is 30"),
         ("unet", {"conditions": ["weather"]}, "'weather'"),
@@ -349,3 +353,19 @@ def test_a_mask_of_numbers_is_refused():
 
 def test_all_networks_are_named():
     assert set(NETWORKS) == {*NAMES, "small"}
+
+
+def test_maps_that_grow_leave_the_confidence_undecided():
+    """A residual stream a thousand times as large gives a logit of the same size."""
+    image = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    logits = []
+    for factor in (1.0, 1000.0):
+        torch.manual_seed(0)
+        body = build_network("small", norm="layer", weighted=True).eval().body
+        seen = []
+        body.head.register_forward_hook(lambda _, __, out, seen=seen: seen.append(out))
+        body.stem[1][0].weight.data *= factor
+        body.stem[1][0].bias.data *= factor
+        body(torch.cat([image] * 3, 1), lambda _, maps: maps)
+        logits.append(seen[0][:, -1].abs().mean())
+    assert logits[1] < 2 * logits[0] + 1

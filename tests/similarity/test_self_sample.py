@@ -64,9 +64,9 @@ def test_labels_are_right_where_they_are_given_and_absent_where_the_surface_is_n
 
     Windows of 24 px of this texture at a signal to noise of 10 (power 100) match to some hundredths
     of a pixel, and strain within the step is linear, which interpolation has no error for: labels
-    must lie within the tolerance of the way back, all but a few beside the new part (0.02 % on
-    average over such cases, with a search that is not independent 0.15 %), and half of them
-    within a tenth of it.
+    must lie within the tolerance of the way back, all but a few beside the new part, and half of
+    them within a tenth of it. The new part's edge is 240 px long; windows that are mostly old reach
+    a pixel into it on either side of a label, 240 pixels of 20,000 at most: 1.2 %.
     """
     y, x = np.mgrid[:SIDE, :SIDE].astype(float)
     texture = rough(1)
@@ -82,7 +82,7 @@ def test_labels_are_right_where_they_are_given_and_absent_where_the_surface_is_n
     error = np.hypot(pair.displacement[0] - true_dx, pair.displacement[1] - true_dy)
     inside = np.s_[14:-14, 14:-14]
     assert pair.labelled[inside].mean() > 0.5
-    assert (error > QUICK.tolerance_px).sum() < 0.005 * pair.labelled.sum()
+    assert (error > QUICK.tolerance_px).sum() < 0.012 * pair.labelled.sum()
     assert np.nanmedian(error) < QUICK.tolerance_px / 10
     # Half a window inside the new part, whatever matches there is chance.
     assert pair.labelled[75:125, 140:180].mean() < 0.02

@@ -76,8 +76,9 @@ class FitSettings(Settings):
     )
     batch_size: int = Field(default=8, gt=0, description="Samples in a batch, of each device.")
     accumulate: int = Field(default=1, gt=0, description="Batches whose gradients make one step.")
-    schedule: Literal["constant", "cosine", "one-cycle"] = Field(
-        default="one-cycle", description="Of the learning rate: constant, cosine or one-cycle."
+    schedule: Literal["constant", "cosine", "cosine-restarts", "one-cycle"] = Field(
+        default="one-cycle",
+        description="Of the learning rate: constant, cosine, cosine-restarts or one-cycle.",
     )
     warm_up_steps: int = Field(
         default=200, ge=0, description="First steps, over which the learning rate rises."

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ogive.model import InputError
 
-__all__ = ["Settings", "read_settings", "settings_yaml"]
+__all__ = ["Settings", "differences", "read_settings", "settings_yaml"]
 
 _INDENT = "  "
 _SHOWN = 5
@@ -58,6 +58,30 @@ def read_settings(path: str | Path, kind: type[Kind]) -> Kind:
         return kind.model_validate(told)
     except ValidationError as error:
         raise InputError(f"{path}: {_problems(error)}") from error
+
+
+def differences(one: Settings, other: Settings) -> list[str]:
+    """Name the keys whose values differ, with dots between levels.
+
+    Examples
+    --------
+    >>> class Tea(Settings):
+    ...     minutes: float = 3.0
+    >>> differences(Tea(), Tea(minutes=4))
+    ['minutes']
+    """
+    return _differing(one.model_dump(mode="json"), other.model_dump(mode="json"), "")
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any], above: str) -> list[str]:
+    found: list[str] = []
+    for key in sorted(one.keys() | other.keys()):
+        mine, yours = one.get(key), other.get(key)
+        if isinstance(mine, Mapping) and isinstance(yours, Mapping):
+            found += _differing(mine, yours, f"{above}{key}.")
+        elif mine != yours:
+            found.append(f"{above}{key}")
+    return found
 
 
 def settings_yaml(settings: Settings) -> str:

@@ -23,15 +23,16 @@ the direct surface their eq. 19:
 
 .. math::
 
-    S(d) = z_{+,pr}^2(d) + 2 \ln \frac1M \sum_{q=1}^{M} \Lambda_{pqr}(d)
+    S(d) = z_{+,pr}^2(d) + \frac{4}{M + 1} \sum_{q=1}^{M} \ln \Lambda_{pqr}(d)
 
 for :math:`M` middle images. Where nothing matches, the sum over :math:`e` is :math:`m / n^2` in the
 mean and a path adds nothing; where p to q and q to r agree on :math:`d`, it adds up to
 :math:`2 \ln (n^2 / 2 m)`. :math:`S` is in the units of ``snr``, and without a middle image it *is*
-the ``snr``. Paths by several images are averaged and not multiplied, since they all begin in p and
-end in r: a cloud in p that looks by chance like something in r looks like the same thing in every
-q, and many middle images would only repeat it. For the same reason one middle image does not
-protect against a bad p or r; it tells which of the candidates of a weak match is the true one.
+the ``snr``. Paths by several images all begin in p and end in r, so that half of the noise of each
+is what all share, and :math:`M` of them say as much as :math:`2 M / (M + 1)` that share nothing: a
+cloud in p that looks by chance like something in r looks like the same thing in every q. For the
+same reason one middle image does not protect against a bad p or r; it tells which of the candidates
+of a weak match is the true one.
 
 **Why not the surfaces themselves.** Convolved as they are, equal windows lose the middle image: in
 the frequency domain :math:`\overline{F_p} F_q \cdot \overline{F_q} F_r = |F_q|^2\,\overline{F_p}

@@ -120,28 +120,22 @@ def path_ratios(together: Any, out: Any) -> None:
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
 def add_paths(ratios: Any, known: Any, total: Any) -> None:
-    """Add twice the logarithm of the mean ratio of the middle images that say something."""
+    """Add twice the logarithms of the ratios, weighted for the noise that all paths share."""
     middles, number, side, _ = ratios.shape
-    mean = np.empty(side, np.float32)
     for k in range(number):
         say = 0
         for m in range(middles):
             say += known[m, k]
-        if say == 0:
-            continue
-        share = np.float32(1.0 / say)
-        for i in range(side):
-            mean[:] = np.float32(0.0)
-            for m in range(middles):
-                if known[m, k]:
-                    row = ratios[m, k, i]
-                    for j in range(side):
-                        mean[j] += share * row[j]
-            target = total[k, i]
-            for j in range(side):
-                # What cannot be judged directly stays out, whatever a path says of it.
-                if target[j] > NO_CANDIDATE:
-                    target[j] += np.float32(2.0) * np.log(mean[j])
+        weight = np.float32(4.0 / (say + 1.0))
+        for m in range(middles):
+            if not known[m, k]:
+                continue
+            for i in range(side):
+                row, target = ratios[m, k, i], total[k, i]
+                for j in range(side):
+                    # What cannot be judged directly stays out, whatever a path says of it.
+                    if target[j] > NO_CANDIDATE:
+                        target[j] += weight * np.log(row[j])
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)

@@ -128,9 +128,10 @@ def match(
         What Gauss-Newton runs on: ``"same"`` (default) features as are searched, or others, given
         as `features` are: those that find the right place need not be those that measure it best.
     fallback
-        Other features, given as `features` are, that the pair is matched by too: where they are
-        more confident, or the only ones to find anything, the point is theirs. ``"auto"``: what the
-        features ask for themselves. ``None``: none.
+        Other features, given as `features` are, that the pair is matched by too: a point is theirs
+        where only they find anything, where both agree and they are more precise, and where both
+        disagree and they are more confident. ``"auto"``: what the features ask for themselves.
+        ``None``: none.
     smoothing
         Standard deviation in pixels of a Gaussian over fixed features; by default as much as the
         pair's noise asks for, often none. The adaptive filter needs no other.

@@ -179,7 +179,7 @@ def interpolate(nodes, at_y, at_x, values, bounds):
     """Bilinear values of all planes at a place among nodes, and the bounds of the first two there.
 
     ``bounds`` receives least and most of plane 0 and of plane 1 over the four nodes round the
-    place.
+    place, those without a value left out.
     """
     rows, columns = nodes.shape[1:]
     i = min(int(at_y), max(rows - 2, 0))
@@ -188,13 +188,20 @@ def interpolate(nodes, at_y, at_x, values, bounds):
     right = min(j + 1, columns - 1)
     fy = at_y - i
     fx = at_x - j
-    for k in range(nodes.shape[0]):
-        a, b = nodes[k, i, j], nodes[k, i, right]
-        c, d = nodes[k, below, j], nodes[k, below, right]
-        values[k] = (1.0 - fy) * ((1.0 - fx) * a + fx * b) + fy * ((1.0 - fx) * c + fx * d)
-        if k < 2:
-            bounds[2 * k] = min(min(a, b), min(c, d))
-            bounds[2 * k + 1] = max(max(a, b), max(c, d))
+    values[:] = 0.0
+    bounds[0] = bounds[2] = np.inf
+    bounds[1] = bounds[3] = -np.inf
+    for row, weight_y in ((i, 1.0 - fy), (below, fy)):
+        for column, weight_x in ((j, 1.0 - fx), (right, fx)):
+            # A node of no weight may be one where the full search found nothing.
+            if weight_y * weight_x != 0.0:
+                for k in range(nodes.shape[0]):
+                    values[k] += weight_y * weight_x * nodes[k, row, column]
+            for k in range(2):
+                value = nodes[k, row, column]
+                if value == value:
+                    bounds[2 * k] = min(bounds[2 * k], value)
+                    bounds[2 * k + 1] = max(bounds[2 * k + 1], value)
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)

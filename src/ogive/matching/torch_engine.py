@@ -503,12 +503,15 @@ class _Predicted:
         below = np.minimum(i + 1, nodes.shape[1] - 1)
         right = np.minimum(j + 1, nodes.shape[2] - 1)
         fy, fx = (node_y - i)[:, None], (node_x - j)[None, :]
+        weights = [wy * wx for wy in (1.0 - fy, fy) for wx in (1.0 - fx, fx)]
         parts = []
         for plane in nodes[:2]:
             corners = [plane[np.ix_(a, b)] for a in (i, below) for b in (j, right)]
-            a, b, c, d = corners
-            mean = (1.0 - fy) * ((1.0 - fx) * a + fx * b) + fy * ((1.0 - fx) * c + fx * d)
-            parts.append((mean, np.minimum.reduce(corners), np.maximum.reduce(corners)))
+            mean = np.zeros(weights[0].shape)
+            for weight, corner in zip(weights, corners, strict=True):
+                # A node of no weight may be one where the full search found nothing.
+                mean += np.where(weight == 0.0, 0.0, weight * corner)
+            parts.append((mean, np.fmin.reduce(corners), np.fmax.reduce(corners)))
         u, v = parts
         planes = [plane.ravel() for plane in (u[0], v[0], *u[1:], *v[1:])]
         return cls(*planes)

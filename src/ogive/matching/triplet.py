@@ -10,7 +10,7 @@ on its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..model import Flag, InputError
 from .errors import noise_factor
 from .evidence import Joint, chance_snr
-from .features import FEATURES
+from .features import Feature, feature_names
 from .field import Field, Points, _remove_bias, _variances
 from .interpolation import interpolation_bias
 from .joint import JointSearch, Leg, Stack, refine_legs, search_points
@@ -49,7 +49,7 @@ def match_triplet(
     middle: Image | Sequence[Image],
     last: Image,
     *,
-    features: str | Callable[..., Float32Array] = "orientation",
+    features: str | Feature = "orientation",
     window: int = 32,
     step: int = 8,
     search: int = 8,
@@ -82,7 +82,8 @@ def match_triplet(
         A name among ``"orientation"`` (the default: orientation correlation), ``"intensity"``,
         ``"highpass"``, ``"highpass-gaussian"``, ``"wallis"``, ``"laplacian"``, ``"sobel"``,
         ``"near-anomaly-offset"``; ``"adaptive"``: the filter of greatest likelihood of the first
-        and the last image; or a function (see `ogive.matching.features.Feature`), learned ones too.
+        and the last image; ``"learned"`` and other names that installed packages give; or a
+        function (see `ogive.matching.features.Feature`).
     window, step
         Side of the square windows (8-128) and distance between points, in pixels.
     search
@@ -194,9 +195,14 @@ def _check(
 ) -> None:  # fmt: skip
     """Refuse options that cannot be used."""
     _check_options(looks.shape, window, step, "none", min_valid, smoothing)
-    if isinstance(features, str) and features not in ("adaptive", *FEATURES):
-        known = ", ".join(["adaptive", *FEATURES])
+    if isinstance(features, str) and features not in feature_names():
+        known = ", ".join(feature_names())
         raise InputError(f"no features {features!r}: take one of {known}, or a function")
+    if not (isinstance(features, str) or callable(features)):
+        raise InputError(
+            f"features of all images are needed by one name or one function, not a "
+            f"{type(features).__name__}"
+        )
     if correlator not in ("frequency", "spatial"):
         raise InputError(f"no correlator {correlator!r}: take 'frequency' or 'spatial'")
     if subpixel not in ("translation", "affine", "quadratic"):

@@ -7,7 +7,6 @@ joint search with high-passed images aligns them beforehand.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from ..model import Flag, InputError
 from .errors import best_smoothing_px
 from .evidence import chance_snr
-from .features import FEATURES, fill_invalid, highpass, smoothed
+from .features import FEATURES, Feature, fill_invalid, find_feature, highpass, smoothed
 from .field import Points
 from .joint import JointSearch, Stack, search_points
 from .kernels import BoolArray, Float32Array, dilate, spline_coefficients, summed_area
@@ -42,7 +41,7 @@ Moves = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 def stacks_of(
     looks: Looks,
-    features: str | Callable[..., Float32Array],
+    features: str | Feature,
     prior: xr.Dataset | None,
     points: Points,
     search: JointSearch,
@@ -74,10 +73,11 @@ def stacks_of(
     elif features == "adaptive":
         made, name = _adaptive(looks, prior, search, threads)
     else:
-        function = features if callable(features) else FEATURES[features]
-        name = features if isinstance(features, str) else getattr(features, "__name__", "own")
+        function = find_feature(features) if isinstance(features, str) else features
+        own = features if isinstance(features, str) else getattr(function, "__name__", "own")
+        name = str(getattr(function, "name", own))
         made = _made(looks, function, threads)
-        if smoothing_px is None and isinstance(features, str):
+        if smoothing_px is None and name in FEATURES:
             spectra = _sparse_spectra(looks, made, prior, search, ERROR_WINDOWS, threads)
             if spectra is not None:
                 smoothing_px = best_smoothing_px(
@@ -115,7 +115,7 @@ def end_spectra(
     )  # fmt: skip
 
 
-def _made(looks: Looks, function: Callable[..., Float32Array], threads: int) -> list[Float32Array]:
+def _made(looks: Looks, function: Feature, threads: int) -> list[Float32Array]:
     """What a feature function makes of each look."""
     made = []
     for image, valid in zip(looks.images, looks.valid, strict=True):

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ogive.learning.device import resolve_device
 from ogive.learning.weights import Weights, fill_network, load_weights
+from ogive.matching.confidence import Calibration
 from ogive.matching.kernels import BoolArray, Float32Array
 from ogive.model import InputError
 
@@ -29,11 +30,13 @@ from .embedding import Condition, encode
 from .networks import NETWORKS, build_network
 from .networks.turned import Turned
 
-__all__ = ["SHIPPED", "LearnedFeature", "learned"]
+__all__ = ["SHIPPED", "LearnedFeature", "confidence_path", "learned"]
 
 SHIPPED = "weights/small.safetensors"
 """The weights that ship with ogive, beside this file."""
 TILE_PX = 1024
+FALLBACK = "adaptive"
+"""What finds a point more precisely where its surface has hardly changed."""
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +56,10 @@ class LearnedFeature:
         Side of the tiles, in pixels, without what they overlap.
     condition
         What is known of the image; for a network that is conditioned on it.
+    calibration
+        What gives points that match by these features a confidence.
+    fallback
+        Features that `ogive.match` takes where they are more certain, if there is a `calibration`.
 
     Attributes
     ----------
@@ -64,6 +71,8 @@ class LearnedFeature:
     name: str = "learned"
     tile_px: int = TILE_PX
     condition: Condition | None = None
+    calibration: Calibration | None = None
+    fallback: str | None = None
     half_precision: bool = field(default=True, init=False)
 
     def __post_init__(self) -> None:
@@ -279,14 +288,17 @@ def learned(
     """
     if weights is not None:
         loaded = load_weights(weights, sha256=sha256)
+        calibration = _calibration_of(loaded, confidence_path(loaded.source, views))
     else:
         shipped = files("ogive.similarity").joinpath(*SHIPPED.split("/"))
         if not shipped.is_file():
             raise InputError(
                 "no weights ship with this build of ogive: give the path or the address of some"
             )
-        with as_file(shipped) as path:
+        with as_file(shipped.parent) as folder:  # type: ignore[attr-defined]
+            path = folder / shipped.name
             loaded = load_weights(path, sha256=sha256)
+            calibration = _calibration_of(loaded, confidence_path(path, views))
     network = _network_of(loaded).to(resolve_device(device))
     if views != 1:
         network = Turned(network, views=views)
@@ -294,7 +306,39 @@ def learned(
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     seen = f", {views} views" if views > 1 else ""
     name = f"learned: {loaded.card.name}, sha256 {loaded.sha256[:12]}{seen}"
-    return LearnedFeature(network=network, name=name, tile_px=tile_px, condition=condition)
+    return LearnedFeature(
+        network=network, name=name, tile_px=tile_px, condition=condition,
+        calibration=calibration, fallback=FALLBACK,
+    )  # fmt: skip
+
+
+def confidence_path(weights: str | Path, views: int = 1) -> Path:
+    """Where the calibration of the confidence lies that belongs to weights.
+
+    Examples
+    --------
+    >>> confidence_path("small.safetensors").name
+    'small.confidence.json'
+    >>> confidence_path("small.safetensors", 4).name
+    'small.4-views.confidence.json'
+    """
+    seen = f".{views}-views" if views > 1 else ""
+    return Path(weights).with_suffix(f"{seen}.confidence.json")
+
+
+def _calibration_of(weights: Weights, path: Path) -> Calibration | None:
+    """Read what was fitted for these weights; ``None`` if nothing was."""
+    if not path.is_file():
+        return None
+    found = Calibration.from_json(path.read_text(encoding="utf-8"), source=str(path))
+    fitted_for = found.about.get("weights_sha256")
+    if fitted_for != weights.sha256:
+        _log.warning(
+            "%s was fitted for other weights than %s: matches by them have no confidence; fit it "
+            "again", path, weights.source,
+        )  # fmt: skip
+        return None
+    return found
 
 
 def _network_of(weights: Weights) -> nn.Module:

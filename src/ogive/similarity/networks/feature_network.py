@@ -28,12 +28,14 @@ __all__ = [
     "FeatureNetwork",
     "NetworkOptions",
     "PixelGroupNorm",
+    "PixelLayerNorm",
     "pad_to_multiple",
     "unit_vectors",
 ]
 
 CHANNELS_PER_GROUP = 16
 LEAST_LENGTH = 1e-6
+LEAST_VARIANCE = 1e-4
 
 PUBLISHED: Mapping[str, Any] = MappingProxyType(
     {"bands": 1, "mask_channel": False, "normalisation": "published", "norm": "batch"}
@@ -74,10 +76,38 @@ class PixelGroupNorm(nn.Module):
         return scaled
 
 
+class PixelLayerNorm(nn.Module):
+    """Give each pixel's channels mean zero and mean square one (Ba et al. 2016), nothing more.
+
+    Without it the maps of a residual network may grow without bound. Whatever is decided by the
+    size of a number, such as a confidence, is then decided for good, and is not learned any more.
+
+    Parameters
+    ----------
+    channels
+        Of the maps.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self._shape = (channels,)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Give the maps normalised."""
+        # As it lies in memory where channels are last, for which there is a fast kernel.
+        pixels = features.permute(0, 2, 3, 1)
+        return functional.layer_norm(pixels, self._shape, eps=LEAST_VARIANCE).permute(0, 3, 1, 2)
+
+
 NORMS: Mapping[str, Callable[[int], nn.Module]] = MappingProxyType(
-    {"batch": nn.BatchNorm2d, "group": PixelGroupNorm}
+    {
+        "batch": nn.BatchNorm2d,
+        "group": PixelGroupNorm,
+        "layer": PixelLayerNorm,
+        "none": nn.Identity,
+    }
 )
-"""Normalisation between layers, by name: the published one, and one for small batches."""
+"""Normalisation between layers, by name: the published one, two for small batches, and none."""
 
 
 @dataclass(frozen=True, kw_only=True)

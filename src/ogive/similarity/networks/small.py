@@ -3,8 +3,9 @@
 Four resolutions, each half the one before, 16 to 64 channels wide: most of its work is done where
 pixels are few, and its view is wide, so that a window of 8 px is matched by what lies round it too.
 Maps are halved by averages and doubled by bilinear interpolation, both of which shift with the
-image as well as can be; a stage's own map is added on the way up. There is no normalisation between
-layers: the input is normalised, and residual blocks begin as identities.
+image as well as can be; a stage's own map is added on the way up. Residual blocks begin as
+identities. What is read from their sums is normalised at each pixel (``norm="layer"``); the sums
+themselves are not, and may grow as they like.
 
 The vector of each pixel is multiplied by a learned confidence: where the ground is veiled, blank or
 may have changed, it counts for less in its window.
@@ -12,14 +13,14 @@ may have changed, it counts for less in its window.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..embedding import Modulation
-from .feature_network import FeatureNetwork, NetworkOptions
+from .feature_network import NORMS, FeatureNetwork, NetworkOptions
 from .receptive import Span
 
 __all__ = ["Small", "SmallBody"]
@@ -31,6 +32,7 @@ WIDTHS = (1, 2, 3, 4)
 DEFAULTS: Mapping[str, Any] = {
     "width": 16,
     "channels": 8,
+    "norm": "layer",
     "normalisation": "two-scale",
     "weighted": True,
 }
@@ -39,8 +41,9 @@ DEFAULTS: Mapping[str, Any] = {
 class Block(nn.Module):
     """Two convolutions beside the identity, which it is before training."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm: Callable[[int], nn.Module]) -> None:
         super().__init__()
+        self.norm = norm(channels)
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.zeros_(self.second.weight)
@@ -49,7 +52,7 @@ class Block(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Add what the two convolutions find."""
         found: Tensor = features + self.second(
-            functional.relu(self.first(functional.relu(features)))
+            functional.relu(self.first(functional.relu(self.norm(features))))
         )
         return found
 
@@ -66,6 +69,7 @@ class SmallBody(nn.Module):
     def __init__(self, options: NetworkOptions) -> None:
         super().__init__()
         widths = [options.width * factor for factor in WIDTHS]
+        norm = NORMS[options.norm] if options.norm == "layer" else nn.Identity
         self.film_channels: Mapping[str, int] = {
             f"stage{stage + 1}": width for stage, width in enumerate(widths)
         }
@@ -76,7 +80,7 @@ class SmallBody(nn.Module):
             _rectified(widths[stage], widths[stage + 1]) for stage in range(len(widths) - 1)
         )
         self.stages = nn.ModuleList(
-            nn.Sequential(*(Block(width) for _ in range(blocks)))
+            nn.Sequential(*(Block(width, norm) for _ in range(blocks)))
             for width, blocks in zip(widths, BLOCKS, strict=True)
         )
         self.leave = nn.ModuleList(
@@ -84,8 +88,10 @@ class SmallBody(nn.Module):
         )
         # None at full resolution, where it would cost more than all the others.
         self.merge = nn.ModuleList(
-            Block(width) if stage else nn.Identity() for stage, width in enumerate(widths[:-1])
+            Block(width, norm) if stage else nn.Identity()
+            for stage, width in enumerate(widths[:-1])
         )
+        self.norms = nn.ModuleList(norm(width) for width in widths)
         self.head = nn.Conv2d(widths[0], options.output_channels, 3, padding=1)
 
     def forward(self, stack: Tensor, modulate: Modulation) -> Tensor:
@@ -93,15 +99,17 @@ class SmallBody(nn.Module):
         features = modulate("stage1", self.stem(stack))
         kept = [features]
         for stage, enter in enumerate(self.enter, start=1):
-            features = self.stages[stage](enter(functional.avg_pool2d(features, 2)))
+            halved = self.norms[stage - 1](functional.avg_pool2d(features, 2))
+            features = self.stages[stage](enter(halved))
             features = modulate(f"stage{stage + 1}", features)
             kept.append(features)
         for stage in reversed(range(len(self.leave))):
             wide = functional.interpolate(
-                self.leave[stage](features), scale_factor=2, mode="bilinear", align_corners=False
-            )
+                self.leave[stage](self.norms[stage + 1](features)), scale_factor=2,
+                mode="bilinear", align_corners=False,
+            )  # fmt: skip
             features = self.merge[stage](kept[stage] + wide)
-        found: Tensor = self.head(features)
+        found: Tensor = self.head(self.norms[0](features))
         return found
 
     def reach(self, span: Span) -> Span:
