@@ -10,7 +10,7 @@ import time
 import pytest
 
 from ogive.correction.orthorectification import elevation_bias
-from ogive.correction.orthorectification_triplets import triplet_elevation_bias
+from ogive.correction.orthorectification.triplets import triplet_elevation_bias
 from ogive.series.elevation import invert_with_elevation_bias
 from ogive.simulation.orbits import displacement_network
 

@@ -19,8 +19,8 @@ from ogive.correction.orthorectification import (
     sensitivity,
     stack_views,
 )
-from ogive.correction.orthorectification_triplets import triplet_elevation_bias
-from ogive.correction.orthorectification_views import pair_images, pair_offsets
+from ogive.correction.orthorectification.triplets import triplet_elevation_bias
+from ogive.correction.orthorectification.views import pair_images, pair_offsets
 from ogive.model import DateError, GridError, InputError
 from ogive.simulation import SimulatedGlacier
 from ogive.simulation.orbits import SENTINEL_2_BASELINE, displacement_network

@@ -8,7 +8,7 @@ import xarray as xr
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ogive.correction.orthorectification_views import pair_offsets
+from ogive.correction.orthorectification.views import pair_offsets
 from ogive.correction.projection import PROJECTION_FLAGS, prior_direction, project
 from ogive.model import InputError
 from ogive.simulation.orbits import displacement_network

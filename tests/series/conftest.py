@@ -70,6 +70,25 @@ def make_cube(
     )
 
 
+def add_image_errors(
+    cube: xr.Dataset, error_m: float, *, seed: int = 0, declared: bool
+) -> xr.Dataset:
+    """Let every image lie in a wrong place, in each pixel another; the cube's errors may know."""
+    rng = np.random.default_rng(seed)
+    dates = [cube[f"acquisition_date_img{k}"].values for k in (1, 2)]
+    images, number = np.unique(np.concatenate(dates), return_inverse=True)
+    first, second = np.split(number, 2)
+    years = (dates[1] - dates[0]) / np.timedelta64(1, "D") / DAYS_PER_YEAR
+    cube = cube.copy(deep=True)
+    for name in ("vx", "vy"):
+        wrong = error_m * rng.normal(size=(images.size, cube.sizes["x"]))
+        cube[name].values[:, 0] += (wrong[second] - wrong[first]) / years[:, None]
+        if declared:
+            shared = 2 * (error_m / years) ** 2
+            cube[f"{name}_error"] = np.sqrt(cube[f"{name}_error"] ** 2 + shared).astype("f4")
+    return cube
+
+
 def regular_pairs(dates: int = 60, step: float = 12.0, reach: int = 8, keep: float = 0.5, seed=0):
     """Pairs between dates every `step` days, with baselines up to `reach` steps."""
     rng = np.random.default_rng(seed)
@@ -81,6 +100,11 @@ def regular_pairs(dates: int = 60, step: float = 12.0, reach: int = 8, keep: flo
 @pytest.fixture(scope="session")
 def simulate() -> Callable[..., xr.Dataset]:
     return make_cube
+
+
+@pytest.fixture(scope="session")
+def with_images() -> Callable[..., xr.Dataset]:
+    return add_image_errors
 
 
 @pytest.fixture(scope="session")

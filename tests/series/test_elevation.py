@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from ogive.correction.orthorectification import sensitivity
-from ogive.correction.orthorectification_views import pair_images
+from ogive.correction.orthorectification.views import pair_images
 from ogive.model import DateError, InputError
 from ogive.series.elevation import invert_with_elevation_bias
 from ogive.simulation.orbits import displacement_network
@@ -178,6 +178,19 @@ def test_against_plain_linear_algebra():
                 error = np.sqrt(contrast @ own @ contrast) / length
                 assert float(got[f"v{axis}"][k]) == pytest.approx(velocity, rel=1e-3, abs=0.05)
                 assert float(got[f"v{axis}_error"][k]) == pytest.approx(error, rel=1e-3)
+                tie = contrast[1:] @ covariance[at, -1] / length
+                with_bias = float(got[f"elevation_bias_v{axis}_cov"][k])
+                assert with_bias == pytest.approx(tie, rel=1e-3, abs=1e-4 * error)
+                if axis == "y":
+                    across = covariance[np.ix_(at - (images - 1), at)]
+                    both = contrast[1:] @ across @ contrast[1:] / length**2
+                    assert float(got["vxvy_cov"][k]) == pytest.approx(both, rel=1e-3)
+        assert int(got["redundancy"]) == 2 * n - 3
+        days = (made.cube[f"acquisition_date_img{i}"].values for i in (1, 2))
+        begin, end = days
+        bounds = series["time_bounds"].values
+        expected = [int(((begin < b) & (end > a)).sum()) for a, b in bounds]
+        assert got["observations"].values.tolist() == expected
 
 
 def test_the_walk_is_found():
@@ -210,6 +223,31 @@ def test_blunders_are_left_out():
         made.cube, made.views, "15D", image_error_m=0.5, significance=None
     )
     assert rmse(clean["elevation_bias"].values - made.elevation_bias_m) > 2 * rmse(away)
+
+
+def test_a_bias_without_a_pair_across_orbits_left_is_none():
+    """Two pairs across the orbits contradict each other by far: where both go, so does the bias."""
+    made = year_of_images(shape=(4, 4), images=16, span_days=150.0)
+    first, last = pair_images(made.cube, made.views)
+    orbit = made.views["orbit"].values
+    forward = np.flatnonzero((orbit[first] == 1) & (orbit[last] == 2))[[0, -1]]
+    kept = np.sort(np.r_[np.flatnonzero(orbit[first] == orbit[last]), forward])
+    cube = made.cube.copy(deep=True)
+    for name in ("vx", "vy"):
+        values = cube[name].values
+        for pair, off in zip(forward, (60.0, -60.0), strict=True):
+            years = float(made.days[last[pair]] - made.days[first[pair]]) / 365.25
+            values[pair] += off / years
+    series = invert_with_elevation_bias(
+        cube.isel(mid_date=kept), made.views, "20D", image_error_m=0.5
+    )
+    none = np.isnan(series["elevation_bias"].values)
+    assert none.sum() >= 4  # of sixteen; in the others one of the two is believed
+    assert (series["pairs_rejected"].values[none] >= 2).all()
+    np.testing.assert_array_equal(np.isnan(series["elevation_bias_error"].values), none)
+    np.testing.assert_array_equal((series["geometry"].values & 4) > 0, none)
+    true_x, _ = true_velocity(made, series)
+    assert rmse((series["vx"].values - true_x)[:, none]) < 60
 
 
 def test_images_of_one_day_from_two_orbits_tell_the_bias_at_once():
@@ -252,6 +290,21 @@ def test_images_of_one_day_from_two_orbits_tell_the_bias_at_once():
     assert float(series["elevation_bias"][0, 0]) == pytest.approx(25.0, abs=0.1)
     assert float(series["elevation_bias_error"][0, 0]) < 3
     np.testing.assert_allclose(series["vx"].values.ravel() * 10 / 365.25, [30, -20], atol=0.3)
+
+
+@pytest.mark.parametrize(("azimuth", "flagged"), [(103.0, True), (60.0, False), (13.0, False)])
+def test_flow_along_the_epipolar_line_is_said(azimuth, flagged):
+    """Ice that flows towards 60° crosses a line towards 103° by 43°."""
+    turn = np.deg2rad(azimuth)
+    made = year_of_images(
+        shape=(2, 2), vx_m_yr=300 * np.sin(turn), vy_m_yr=300 * np.cos(turn), bias_m=5.0
+    )
+    series = invert_with_elevation_bias(made.cube, made.views, "15D", image_error_m=0.5)
+    expected = min(abs(azimuth - 103.0), 90.0)
+    np.testing.assert_allclose(series["epipolar_angle"], expected, atol=3)
+    assert ((series["geometry"].values & 8) > 0).all() == flagged
+    # Two orbits have one epipolar line.
+    assert ((series["geometry"].values & 16) > 0).all()
 
 
 def test_gaps_threads_and_empty_pixels():

@@ -167,19 +167,25 @@ def test_steady_ice_is_recovered_exactly(simulate, pairs):
     ("closure", "sampling"), [("dates", "12D"), ("dates", "36D"), ("combined", "12D")]
 )
 @pytest.mark.parametrize("outliers", [0.0, 0.1])
-def test_95_percent_intervals_hold_95_percent(simulate, pairs, truth, closure, sampling, outliers):
+@pytest.mark.parametrize("regularisation", [1.0, 100.0])
+def test_95_percent_intervals_hold_95_percent(
+    simulate, pairs, truth, closure, sampling, outliers, regularisation
+):
     first, second = pairs(60, keep=0.7)
     errors = 0.5 + 1.5 * np.random.default_rng(1).random(first.size)
     cube = simulate(first, second, pixels=300, error_m=errors, outliers=outliers, seed=2)
-    series = invert(cube, sampling, closure=closure, threads=1)
+    series = invert(cube, sampling, regularisation, closure, threads=1)
     assert (series.status == CONVERGED).mean() > 0.97
     expected = truth(series)
     for k, name in enumerate(("dx", "dy")):
         error = series[f"{name}_error"].values[:, 0]
         inside = np.abs(series[name].values[:, 0] - expected[k][:, None]) <= 1.96 * error
         # 300 independent pixels: a pixel's coverage spreads by less than 0.1, its mean by 0.006;
-        # the rest is left to the asymptotic formula with 240 residuals per pixel.
-        assert inside.mean() == pytest.approx(0.95, abs=0.02)
+        # the rest is left to the asymptotic formula with 240 residuals per pixel. Variances have no
+        # sign, so that chance finds some of images and of pulled velocities where there is none:
+        # that errs upwards, the more, the less noise the regularisation leaves beside it.
+        above = 0.02 if regularisation == 1.0 else 0.03
+        assert 0.93 <= inside.mean() <= 0.95 + above
     # The declared errors were right, and found to be right.
     assert float(series.error_scale_x.median()) == pytest.approx(1.0, abs=0.1)
 
@@ -199,9 +205,10 @@ def test_wrong_declared_errors_are_found_out(simulate, pairs):
     cube = simulate(*pairs(), pixels=50, seed=4)
     for name in ("vx_error", "vy_error"):
         cube[name] = cube[name] / 3
-    series = invert(cube, "12D", closure="dates", threads=1)
+    options = {"closure": "dates", "image_error_m": 0, "threads": 1}
+    series = invert(cube, "12D", **options)
     assert float(series.error_scale_x.median()) == pytest.approx(3.0, rel=0.1)
-    right = invert(simulate(*pairs(), pixels=50, seed=4), "12D", closure="dates", threads=1)
+    right = invert(simulate(*pairs(), pixels=50, seed=4), "12D", **options)
     np.testing.assert_allclose(series.dx_error, right.dx_error, rtol=1e-3)
 
 
@@ -281,14 +288,12 @@ def test_bad_pixels_are_flagged_and_take_no_others_down(simulate, pairs):
 
 def test_a_chain_of_pairs_cannot_be_reweighted_and_says_so(simulate):
     first = np.arange(0, 120, 12.0)
-    series = invert(simulate(first, first + 12), "12D", closure="dates", threads=1)
+    series = invert(simulate(first, first + 12), "12D", 1.0, "dates", threads=1)
     assert series.status.item() == NO_REDUNDANCY
     assert series.iterations.item() == 1
     # Each displacement is its observation, its error the declared one (less what λ smooths).
     np.testing.assert_allclose(series.dx_error.values, 1.0, atol=0.05)
-    unknown = invert(
-        simulate(first, first + 12), "12D", closure="dates", weights="uniform", threads=1
-    )
+    unknown = invert(simulate(first, first + 12), "12D", 1.0, "dates", weights="uniform", threads=1)
     assert np.isnan(unknown.dx_error.values).all()
 
 

@@ -118,26 +118,37 @@ def test_series_beat_raw_pairs_on_the_same_dates_and_stations(
         assert found["y", "series"] < 0.7 * found["y", "raw"]
 
 
-def test_declared_errors_hold_gnss_as_often_as_those_of_the_raw_pairs(cubes, gnss):
-    """Misfits against the declared errors: neither knows of errors that all maps share."""
-    inside = {"raw": [], "series": []}
+def held(cubes, gnss, **options) -> float:
+    """Share of GNSS velocities within the 95 % intervals of the period about their middle."""
+    hits = []
     for station, places in gnss.groupby("station"):
-        cube = cubes[str(station)]
-        series = invert(cube, "12D", closure="dates", threads=1)
-        errors = cube.assign(vx=cube.vx_error, vy=cube.vy_error)
+        series = invert(cubes[str(station)], closure="dates", threads=1, **options)
         for one in places.itertuples():
             middle = one.start_date + (one.end_date - one.start_date) / 2
             point = series.sel(x=one.x, y=one.y, method="nearest")
             near = point.sel(time=middle, method="nearest")
-            own = (float(near.vx_error) / DAYS_PER_YEAR, float(near.vy_error) / DAYS_PER_YEAR)
-            for kind, value, error in (
-                ("raw", raw_velocity(cube, one), raw_velocity(errors, one)),
-                ("series", series_velocity(series, one), own),
-            ):
-                misfit = np.abs(np.subtract(value, (one.vx, one.vy)))
-                known = np.isfinite(misfit)
-                inside[kind] += list((misfit <= 1.96 * np.array(error))[known])
-    shares = {kind: float(np.mean(hits)) for kind, hits in inside.items()}
-    counts = {kind: len(hits) for kind, hits in inside.items()}
-    print(f"\nwithin 1.96 declared errors: {shares} of {counts}")
-    assert shares["series"] >= shares["raw"]
+            error = np.array([float(near.vx_error), float(near.vy_error)]) / DAYS_PER_YEAR
+            misfit = np.abs(np.subtract(series_velocity(series, one), (one.vx, one.vy)))
+            hits += list((misfit <= 1.96 * error)[np.isfinite(misfit)])
+    return float(np.mean(hits))
+
+
+def test_declared_errors_hold_gnss_nearly_as_often_as_those_of_the_raw_pairs(cubes, gnss):
+    """The pairs' own errors are too small on this ice: those of the series cannot hold more."""
+    hits = []
+    for one in gnss.itertuples():
+        cube = cubes[one.station]
+        errors = cube.assign(vx=cube.vx_error, vy=cube.vy_error)
+        misfit = np.abs(np.subtract(raw_velocity(cube, one), (one.vx, one.vy)))
+        hits += list((misfit <= 1.96 * np.array(raw_velocity(errors, one)))[np.isfinite(misfit)])
+    raw = float(np.mean(hits))
+    shares = {
+        (regularisation, image_error_m): held(
+            cubes, gnss, sampling="12D", regularisation=regularisation, image_error_m=image_error_m
+        )
+        for regularisation in (1.0, 100.0)
+        for image_error_m in (0, "estimated")
+    }
+    print(f"\nwithin 95 % intervals: raw {raw:.2f}, series {shares}")
+    assert shares[1.0, "estimated"] >= raw
+    assert shares[100.0, "estimated"] > shares[100.0, 0] + 0.05

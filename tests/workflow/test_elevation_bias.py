@@ -13,16 +13,17 @@ from scipy.ndimage import uniform_filter
 from typer.testing import CliRunner
 
 from ogive.cli import app
-from ogive.correction.orthorectification_views import pair_offsets, stack_views
+from ogive.correction.orthorectification.views import pair_offsets, stack_views
 from ogive.model import GridError, InputError, OutputError
 from ogive.scenes.geometry import scene_of_angles, view_geometry
 from ogive.simulation.orbits import displacement_network
 from ogive.store.cube import canonical, stack, write_cube
 from ogive.store.readers import open_cube
 from ogive.view.elevation_bias import plot_baselines, plot_elevation_bias
-from ogive.workflow.elevation_bias import cube_views, make_elevation_bias
+from ogive.workflow.elevation_bias import make_elevation_bias
 from ogive.workflow.simulate import SimulationSettings, simulate_archive
 from ogive.workflow.velocity import velocity
+from ogive.workflow.views import cube_views
 
 # Kaskawulsh Glacier, between orbits 14 and 114 of Sentinel-2.
 BOX = GeoBox.from_bbox((580e3, 6.72e6, 584e3, 6.723e6), "EPSG:32607", resolution=200)
@@ -123,7 +124,7 @@ def test_cross_orbit_pairs_join_the_network(stored, tmp_path, join):
 def test_blocks_equal_the_whole(stored, tmp_path, monkeypatch):
     path, _ = stored
     whole = make_elevation_bias(path, tmp_path / "whole.nc").product
-    monkeypatch.setattr("ogive.workflow.elevation_bias._BLOCK_BYTES", 1e5)
+    monkeypatch.setattr("ogive.workflow.blocks._BLOCK_BYTES", 1e5)
     blocks = make_elevation_bias(path, tmp_path / "blocks.nc").product
     with xr.open_dataset(whole) as one, xr.open_dataset(blocks) as other:
         for name in ("elevation_bias", "vx", "geometry", "pairs_used"):

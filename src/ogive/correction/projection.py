@@ -24,8 +24,8 @@ import xarray as xr
 
 from ogive.model import InputError
 
-from .orthorectification_flags import LEAST_ANGLE_DEG
-from .orthorectification_views import pair_offsets
+from .orthorectification.flags import LEAST_ANGLE_DEG
+from .orthorectification.views import pair_offsets
 
 __all__ = ["PROJECTION_FLAGS", "prior_direction", "project"]
 
@@ -62,7 +62,7 @@ def project(
         `prior_direction`, or of a product. Where it has errors they count.
     line
         ``offset_x, offset_y`` of the pair (or along ``mid_date``, of all pairs of a cube), of
-        `ogive.correction.orthorectification_views.pair_offsets`: the epipolar line.
+        `ogive.correction.orthorectification.views.pair_offsets`: the epipolar line.
     least_angle_deg
         First admission rule: flow closer to the epipolar line than this is not projected.
     least_significance

@@ -15,23 +15,27 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
-from ogive.correction.orthorectification import (
-    Scale,
+from ogive.correction.orthorectification.arrays import (
     cube_displacement,
     offsets_on_pixels,
     span_years,
 )
-from ogive.correction.orthorectification_flags import geometry_attributes
-from ogive.correction.orthorectification_views import pair_images, sensitivity
+from ogive.correction.orthorectification.estimate import Scale
+from ogive.correction.orthorectification.flags import (
+    epipolar_angle_deg,
+    geometry_attributes,
+    geometry_flags,
+)
+from ogive.correction.orthorectification.views import pair_images, sensitivity
 from ogive.correction.velocity import speed_error
-from ogive.model import ATTRIBUTES, DAYS_PER_YEAR, DateError, InputError
+from ogive.model import ATTRIBUTES, DAYS_PER_YEAR, InputError
 
 from .elevation_kernel import Choices, Plan, Series, empty_series, solve_series
+from .elevation_plan import make_plan, series_edges
 
 __all__ = ["invert_with_elevation_bias"]
 
@@ -39,7 +43,6 @@ F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 
-_SAME_DATE = np.timedelta64(12, "h")
 _WALKS = np.arange(-1.0, 8.5, 1.0)
 """Decades of q, (m/yr)² a year: from 0.3 m/yr to 10 km/yr of change in a year."""
 
@@ -80,9 +83,11 @@ def invert_with_elevation_bias(
     Returns
     -------
     xarray.Dataset
-        Along ``time``: ``vx, vy, v`` and their errors; per pixel ``elevation_bias`` (m, surface
-        minus model) with ``elevation_bias_error``, ``speed_change`` (m/yr in a year),
-        ``unit_variance``, ``pairs_used``, ``pairs_rejected``, ``baseline`` and ``geometry``.
+        Along ``time``: ``vx, vy, v`` with their errors, ``vxvy_cov`` and covariances with the bias,
+        and ``observations``, how many pairs overlap the period. Per pixel ``elevation_bias`` (m,
+        surface minus model) with ``elevation_bias_error``, ``speed_change`` (m/yr in a year),
+        ``unit_variance``, ``redundancy``, ``pairs_used``, ``pairs_rejected``, ``baseline``,
+        ``epipolar_angle`` and the CF flags ``geometry``.
         Without a second orbit the bias is NaN, and the series is delivered all the same.
 
     Raises
@@ -102,8 +107,8 @@ def invert_with_elevation_bias(
     offsets = sensitivity(views)
     first, last = pair_images(cube, views)
     years = span_years(cube)
-    edges = _edges(cube, sampling)
-    plan, order = _plan(first, last, views["time"].values.astype("datetime64[ns]"), edges)
+    edges = series_edges(cube, sampling)
+    plan, order = make_plan(first, last, views["time"].values.astype("datetime64[ns]"), edges)
     sigma = _sigma(cube, years)
     critical = 0.0 if significance is None else float(stats.chi2.ppf(1 - significance, 2))
     walks = _WALKS if speed_change_m_yr is None else np.array([2 * np.log10(speed_change_m_yr)])
@@ -119,10 +124,9 @@ def invert_with_elevation_bias(
     result = empty_series(displacement.shape[0], edges.size - 1)
     offset = np.ascontiguousarray(offsets_on_pixels(offsets, cube)[:, :, order])
     _run(plan, choices, displacement, sigma, offset, result, threads)
-    series = _describe(cube, result, edges, scale, least_baseline)
+    series = _describe(cube, result, edges, scale)
     nominal = "geometry" in views and bool(np.any(views["geometry"].values == "nominal"))
-    if nominal:
-        series["geometry"] = (series["geometry"] | np.uint8(32)).assign_attrs(geometry_attributes())
+    _add_geometry(series, result, least_baseline, nominal)
     series.attrs |= {
         "inversion_sampling": sampling,
         "elevation_bias_image_error_m": float(image_error_m),
@@ -166,85 +170,6 @@ def _sigma(cube: xr.Dataset, years: F8) -> F4:
     return np.ascontiguousarray(stacked.reshape(-1, 2, years.size), np.float32)
 
 
-def _edges(cube: xr.Dataset, sampling: str) -> NDArray[np.datetime64]:
-    first = cube["acquisition_date_img1"].values.astype("datetime64[ns]").min()
-    last = cube["acquisition_date_img2"].values.astype("datetime64[ns]").max()
-    try:
-        length = np.timedelta64(pd.Timedelta(sampling).value, "ns")
-    except ValueError as error:
-        raise InputError(f"sampling {sampling!r} is no length of time: use '36D', say") from error
-    if not length > np.timedelta64(0, "ns"):
-        raise InputError(f"sampling {sampling!r} is not a positive length of time")
-    count = int((last - first) / length + 1e-9)
-    if count < 1:
-        span = (last - first) / np.timedelta64(1, "D")
-        raise DateError(f"the pairs span {span:.1f} days, less than one period of {sampling}")
-    return np.asarray(first + np.arange(count + 1) * length)
-
-
-def _plan(
-    first: I8, last: I8, times: NDArray[np.datetime64], edges: NDArray[np.datetime64]
-) -> tuple[Plan, I8]:
-    """Order dates and images in time, and find what meets what.
-
-    Returns the plan, whose images are numbered in time, and their numbers among the views; images
-    without a pair are left out.
-    """
-    used = np.unique(np.concatenate([first, last]))
-    order = used[np.argsort(times[used], kind="stable")]
-    dates: list[list[int]] = []
-    for image in order:
-        if dates and times[image] - times[dates[-1][0]] < _SAME_DATE:
-            dates[-1].append(int(image))
-        else:
-            dates.append([int(image)])
-    number = {int(image): k for k, image in enumerate(order)}
-    node_of_date, node_of_image = np.zeros(len(dates), np.int64), np.zeros(order.size, np.int64)
-    date_of_image = np.zeros(order.size, np.int64)
-    node = 0
-    for k, images in enumerate(dates):
-        node_of_date[k] = node
-        node += 1
-        for image in images:
-            node_of_image[number[image]] = node
-            date_of_image[number[image]] = k
-            node += 1
-    stamps = np.array([times[images].astype(np.int64).mean() for images in dates])
-    start = stamps[0]
-    years = (stamps - start) / (DAYS_PER_YEAR * 86_400e9)
-    marks = (edges.astype(np.int64) - start) / (DAYS_PER_YEAR * 86_400e9)
-    edge = np.clip(np.searchsorted(years, marks, side="right") - 1, 0, years.size - 2)
-    fraction = np.clip((marks - years[edge]) / (years[edge + 1] - years[edge]), 0.0, 1.0)
-    numbers = np.full(times.size, -1, np.int64)
-    numbers[order] = np.arange(order.size)
-    plan = Plan(
-        first=numbers[first],
-        last=numbers[last],
-        node_of_image=node_of_image,
-        date_of_image=date_of_image,
-        node_of_date=node_of_date,
-        date_years=years,
-        reach=np.arange(node - 1),
-        edge=edge.astype(np.int64),
-        fraction=fraction,
-    )
-    return plan._replace(reach=_reach(plan, node)), order
-
-
-def _reach(plan: Plan, nodes: int) -> I8:
-    """First equation that each equation meets; node 0 has none."""
-    least = np.arange(nodes)
-    joined = [
-        (plan.node_of_image[plan.first], plan.node_of_image[plan.last]),
-        (plan.node_of_date[plan.date_of_image], plan.node_of_image),
-        (plan.node_of_date[:-1], plan.node_of_date[1:]),
-        (plan.node_of_date[:-2], plan.node_of_date[2:]),
-    ]
-    for a, b in joined:
-        np.minimum.at(least, np.maximum(a, b), np.minimum(a, b))
-    return np.maximum(least[1:] - 1, 0).astype(np.int64)
-
-
 def _run(
     plan: Plan,
     choices: Choices,
@@ -271,7 +196,7 @@ def _factor(series: Series, scale: Scale) -> F8:
     """By what formal errors are multiplied, (pixels,): σ0, and Student's t for its own error."""
     if scale == "declared":
         return np.ones(series.used.size)
-    freedom = np.maximum(2 * series.used - 2 - np.isfinite(series.bias), 0)
+    freedom = _redundancy(series)
     table = stats.t.ppf(0.975, np.arange(1, freedom.max(initial=1) + 1)) / stats.norm.ppf(0.975)
     known = freedom > 0
     factor = np.ones(series.used.size)
@@ -279,18 +204,24 @@ def _factor(series: Series, scale: Scale) -> F8:
     return factor
 
 
+def _redundancy(series: Series) -> NDArray[np.int32]:
+    """Two displacements a pair, less the two velocities that a walk leaves free, and the bias."""
+    return np.maximum(2 * series.used - 2 - np.isfinite(series.bias), 0).astype(np.int32)
+
+
 def _describe(
     cube: xr.Dataset,
     series: Series,
     edges: NDArray[np.datetime64],
     scale: Scale,
-    least_baseline: float,
 ) -> xr.Dataset:
     rows, columns = cube.sizes["y"], cube.sizes["x"]
     factor = _factor(series, scale)
     years = np.diff(edges) / np.timedelta64(1, "ns") / (DAYS_PER_YEAR * 86_400e9)
     velocity = series.displacement / years
     error = factor[:, None, None] * np.sqrt(series.variance) / years
+    covariance = factor[:, None] ** 2 * series.covariance / years**2
+    with_bias = factor[:, None, None] ** 2 * series.bias_covariance / years
 
     def maps(values: NDArray[Any]) -> tuple[tuple[str, ...], NDArray[Any]]:
         kind = np.float32 if values.dtype.kind == "f" else values.dtype
@@ -306,12 +237,17 @@ def _describe(
         "v": maps(np.hypot(vx, vy)),
         "vx_error": maps(error[:, 0]),
         "vy_error": maps(error[:, 1]),
-        "v_error": maps(speed_error(vx, vy, error[:, 0] ** 2, error[:, 1] ** 2, 0.0 * vx)),
+        "vxvy_cov": maps(covariance),
+        "v_error": maps(speed_error(vx, vy, error[:, 0] ** 2, error[:, 1] ** 2, covariance)),
         "elevation_bias": maps(series.bias),
         "elevation_bias_error": maps(factor * np.sqrt(series.bias_variance)),
+        "elevation_bias_vx_cov": maps(with_bias[:, 0]),
+        "elevation_bias_vy_cov": maps(with_bias[:, 1]),
         "speed_change": maps(np.sqrt(series.walk * (series.scale if scale != "declared" else 1))),
         "unit_variance": maps(series.scale),
         "baseline": maps(series.baseline),
+        "redundancy": maps(_redundancy(series)),
+        "observations": maps(series.observed),
         "pairs_used": maps(series.used),
         "pairs_rejected": maps(series.rejected),
     }
@@ -328,12 +264,21 @@ def _describe(
         time_bounds=(("time", "nv"), np.stack([edges[:-1], edges[1:]], axis=1)),
     )
     dataset["time"].attrs = {"bounds": "time_bounds", "long_name": "middle of the period"}
-    none = series.used == 0
-    single = ~none & (series.baseline < least_baseline)
-    bits = none * 1 | single * 2 | (~none & ~single & np.isnan(series.bias)) * 4
-    flags = bits.astype(np.uint8).reshape(rows, columns)
-    dataset["geometry"] = (("y", "x"), flags, geometry_attributes())
     return dataset
+
+
+def _add_geometry(
+    dataset: xr.Dataset, series: Series, least_baseline: float, nominal: bool
+) -> None:
+    """Add the angle between mean flow and epipolar line, and say where the geometry is poor."""
+    # Of all periods together, however long each of them is: where the ice went.
+    known = np.isfinite(series.displacement).all(axis=2)
+    went = np.where(known, series.displacement.sum(axis=2), np.nan)
+    angle = epipolar_angle_deg(went[:, 0], went[:, 1], series.line)
+    flags = geometry_flags(series, angle, least_baseline, nominal=nominal)
+    shape = dataset["pairs_used"].shape
+    dataset["epipolar_angle"] = (("y", "x"), angle.reshape(shape), _ATTRIBUTES["epipolar_angle"])
+    dataset["geometry"] = (("y", "x"), flags.reshape(shape), geometry_attributes())
 
 
 _ATTRIBUTES: dict[str, dict[str, str]] = {
@@ -348,6 +293,20 @@ _ATTRIBUTES: dict[str, dict[str, str]] = {
     },
     "unit_variance": {"long_name": "mean square of the weighted residuals", "units": "1"},
     "baseline": {"long_name": "longest offset of a pair per height", "units": "1"},
+    "elevation_bias_vx_cov": {
+        "long_name": "error covariance of elevation_bias and vx",
+        "units": "meter2/year",
+    },
+    "elevation_bias_vy_cov": {
+        "long_name": "error covariance of elevation_bias and vy",
+        "units": "meter2/year",
+    },
+    "epipolar_angle": {
+        "long_name": "angle between the flow and the epipolar line",
+        "units": "degree",
+    },
+    "redundancy": {"long_name": "displacements more than unknowns", "units": "1"},
+    "observations": {"long_name": "number of pairs that overlap the period", "units": "1"},
     "pairs_used": {"long_name": "number of pairs used", "units": "1"},
     "pairs_rejected": {"long_name": "number of pairs rejected by the w-test", "units": "1"},
 }

@@ -36,15 +36,7 @@ from .normal import (
     solve,
     step_to,
 )
-from .propagation import (
-    Result,
-    period_spreads,
-    read_off,
-    report,
-    unit_variance,
-    variance_in_time,
-    velocity_change,
-)
+from .propagation import Result
 from .rows import Rows, empty_rows, leverages, reweight, studentize
 from .scale import limit_scale, rescale
 from .solver import BLOCK, Envelope, factorise, inverse_in_envelope, shape_envelope
@@ -63,14 +55,12 @@ from .state import (
     links_of,
     restart,
 )
+from .uncertainty import begin_errors, end_errors, solve_for_errors
 
 __all__ = ["Options", "invert_range"]
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
-
-ROUNDING = 1e-12
-"""Relative difference of two inverses below which it is their rounding."""
 
 _combinations = inner(empty_combinations)
 
@@ -110,102 +100,18 @@ def _take_solution(
 
 
 @inner
-def _finish(
-    plan: Plan, options: Options, rows: Rows, lanes: PixelLanes, lane: int, status: int,
-    shape: Envelope, band: F8, c0: int, c1: int, result: Result,
-) -> None:  # fmt: skip
-    """Read off a pixel, and turn its lane to the system whose inverse gives the errors (eq. 6).
-
-    Σ_X = N⁻¹ M N⁻¹ with M = σ0² AᵀW B Σ BᵀWA + λ² τ² ΓᵀΓ. The second term is the error that the
-    regularisation makes by pulling the velocity changes, of mean square τ², to what it expects; it
-    matters only where few observations bind a value. Since N⁻¹ M N⁻¹ is minus the derivative of
-    (N + s M)⁻¹ at s = 0, its entries in the envelope follow from one more selected inversion.
-    """
-    pixel, total = lanes.pixel[lane], lanes.total[lane]
-    links = links_of(lanes, rows, lane)
-    strength = options.regularisation
-    result.iterations[pixel] = max(result.iterations[pixel], lanes.iterations[lane])
-    result.status[pixel] = max(result.status[pixel], status)
-    noise, change = 0.0, 0.0
-    read_off(plan, links, rows, total, lane, lanes.solution, strength, c0, c1, result, pixel)
-    for c in range(c0, c1):
-        typical = lanes.typical[c, lane]
-        unit = np.nan
-        if status != NO_REDUNDANCY:
-            unit = unit_variance(
-                rows, total, lanes.present[lane], lane, c, lanes.scale[c, lane], options.tukey_c,
-                options.literal,
-            )  # fmt: skip
-        if np.isnan(unit) and options.declared:
-            unit = typical
-        lanes.unit[c, lane] = unit
-        result.scale[pixel, c] = np.sqrt(unit / typical) if options.declared else np.nan
-        noise += unit
-        change += velocity_change(plan, lanes.solution, lanes.expected, c, lane)
-    report(links, rows, total, lane, plan.node_days.size - 1, result, pixel)
-    if np.isnan(noise):
-        lanes.pixel[lane] = -1
-        return
-    period_spreads(plan, shape, band, lane, lanes.spread[lane])
-    extra = strength * strength * change / noise
-    step = 1e-6 / max(1.0, extra / max(strength, 1e-30))
-    lanes.step[lane] = step
-    lanes.strength[lane] = strength + step * extra
-    lanes.phase[lane] = ERRORS
-    if not plan.combine:
-        # Every row is an observation, of variance 1 / W0: N + s M has N's own form.
-        for r in range(total):
-            w = rows.weight[r, lane]
-            if w > 0.0:
-                rows.weight[r, lane] = w + step * w * w / rows.prior[r, lane]
-
-
-@inner
-def _errors(
-    plan: Plan, lanes: PixelLanes, lane: int, shape: Envelope, band: F8, strength: float, c0: int,
-    c1: int, result: Result,
-) -> None:  # fmt: skip
-    """Errors of the displacements over the periods.
-
-    To periods that no observation covers the pixel's own variability in time is added. Where each
-    row is an observation, neither part of M exceeds its part of N (weights only fall), so N⁻¹ M
-    N⁻¹ is bounded by N⁻¹ times a number: that stands in where the difference quotient drowns in
-    rounding, in weakly bound networks.
-    """
-    pixel = lanes.pixel[lane]
-    moved = np.empty(lanes.spread.shape[1])
-    period_spreads(plan, shape, band, lane, moved)
-    most = 1.0
-    if strength > 0.0:
-        most += max(lanes.strength[lane] - strength, 0.0) / (lanes.step[lane] * strength)
-    for c in range(c0, c1):
-        own = variance_in_time(result, pixel, c)
-        for k in range(moved.size):
-            if np.isfinite(result.displacement[pixel, c, k]):
-                spread = lanes.spread[lane, k]
-                fell = spread - moved[k]
-                bound = spread * most
-                derivative = bound if fell < ROUNDING * spread else fell / lanes.step[lane]
-                if not plan.combine:
-                    derivative = min(derivative, bound)
-                square = lanes.unit[c, lane] * derivative
-                if result.observations[pixel, k] == 0:
-                    square += own
-                result.error[pixel, c, k] = np.sqrt(square)
-
-
-@inner
 def _decide(
     plan: Plan, options: Options, rows: Rows, lanes: PixelLanes, lane: int, shape: Envelope,
     band: F8, c0: int, c1: int, scratch: F8, result: Result,
 ) -> None:  # fmt: skip
     """Let a lane go on (it is active then), finish its pixel, or give it up."""
     if lanes.phase[lane] == ERRORS:
-        _errors(plan, lanes, lane, shape, band, options.regularisation, c0, c1, result)
-        lanes.pixel[lane] = -1
+        lanes.direct[lane] = not end_errors(plan, lanes, lane, shape, band, c0, c1, result)
+        if not lanes.direct[lane]:
+            lanes.pixel[lane] = -1
         return
     if lanes.phase[lane] == LAST:
-        _finish(plan, options, rows, lanes, lane, NOT_CONVERGED, shape, band, c0, c1, result)
+        begin_errors(plan, options, rows, lanes, lane, NOT_CONVERGED, shape, band, c0, c1, result)
         return
     if lanes.settled[lane]:
         if options.literal or rescale(rows, lanes, lane, c0, c1, options, scratch):
@@ -215,14 +121,16 @@ def _decide(
                 lanes.expects[lane] = True
                 restart(lanes, lane)
             else:
-                _finish(plan, options, rows, lanes, lane, CONVERGED, shape, band, c0, c1, result)
+                begin_errors(
+                    plan, options, rows, lanes, lane, CONVERGED, shape, band, c0, c1, result
+                )
                 return
         else:
             lanes.held[lane] = False
     if not lanes.held[lane]:
         lanes.held[lane] = rescale(rows, lanes, lane, c0, c1, options, scratch)
     if lanes.scale[c0, lane] < 0.0:
-        _finish(plan, options, rows, lanes, lane, NO_REDUNDANCY, shape, band, c0, c1, result)
+        begin_errors(plan, options, rows, lanes, lane, NO_REDUNDANCY, shape, band, c0, c1, result)
         return
     lanes.active[lane] = 1.0
     lanes.phase[lane] = LAST if lanes.iterations[lane] >= options.max_iterations else FURTHER
@@ -287,9 +195,18 @@ def _sweep(
         for lane in range(LANES):
             lanes.active[lane] = 0.0
             lanes.fresh[lane] = 0.0
+            lanes.image_strength[lane] = 0.0
         for lane in range(LANES):
             if lanes.pixel[lane] >= 0:
                 _decide(plan, options, rows, lanes, lane, shape, band, c0, c1, cube.scratch, result)
+        if np.any(lanes.direct):
+            solve_for_errors(
+                plan, options, rows, lanes, shape, envelope, reciprocal, c0, c1, result
+            )
+            for lane in range(LANES):
+                if lanes.direct[lane]:
+                    lanes.direct[lane] = False
+                    lanes.pixel[lane] = -1
 
 
 @njit(nogil=True, cache=True)

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy import sparse
 
 from ogive.model import DAYS_PER_YEAR, DateError, InputError
 
@@ -35,6 +36,8 @@ class Plan(NamedTuple):
     is none of the series' nodes. Edge ``k`` of the output lies ``period_fraction[k]`` of the way
     from node ``period_node[k]`` to the next one; an observation from node ``a`` to node ``b``
     overlaps the periods from ``first_period[a]`` up to, but without, ``end_period[b]``.
+    ``roughness[i, q]`` is entry (i, i - q) of G = ΓᵀΓ, where Γ takes the differences of successive
+    velocities (m/day) of positions at all nodes, and ``roughness_squared`` that of G².
     """
 
     first_date: I8
@@ -47,6 +50,8 @@ class Plan(NamedTuple):
     period_fraction: F8
     first_period: I8
     end_period: I8
+    roughness: F8
+    roughness_squared: F8
     combine: bool
 
 
@@ -141,6 +146,7 @@ def build_network(
     node_days = edges if closure == "combined" else date_days
     node_of_date = _nodes_of_dates(date_days, node_days)
     period_node, period_fraction = _locate(edges, node_days)
+    roughness = _roughness(node_days)
     return Network(
         epoch=epoch,
         edges_days=edges,
@@ -155,6 +161,8 @@ def build_network(
             period_fraction=period_fraction,
             first_period=np.searchsorted(edges, node_days + 1e-9, side="right") - 1,
             end_period=np.searchsorted(edges, node_days - 1e-9, side="left"),
+            roughness=_bands(roughness, 3),
+            roughness_squared=_bands(roughness @ roughness, 5),
             combine=bool(closure == "combined" and np.any(node_of_date < 0)),
         ),
     )
@@ -220,6 +228,24 @@ def _locate(edges: F8, node_days: F8) -> tuple[I8, F8]:
     node = np.clip(np.searchsorted(node_days, edges, side="right") - 1, 0, node_days.size - 2)
     fraction = (edges - node_days[node]) / (node_days[node + 1] - node_days[node])
     return node.astype(np.int64), np.clip(fraction, 0.0, 1.0)
+
+
+def _roughness(node_days: F8) -> sparse.csr_array:
+    """G = ΓᵀΓ, whose quadratic form sums the squares of the changes of velocity between nodes."""
+    step = np.diff(node_days)
+    velocity = sparse.diags_array(
+        [-1 / step, 1 / step], offsets=[0, 1], shape=(step.size, step.size + 1)
+    )
+    change = sparse.csr_array(velocity)[1:] - sparse.csr_array(velocity)[:-1]
+    return sparse.csr_array(change.T @ change)
+
+
+def _bands(matrix: sparse.csr_array, count: int) -> F8:
+    """Entries (i, i - q) of a symmetric matrix for q below ``count``; zero before column 0."""
+    bands = np.zeros((matrix.shape[0], count))
+    for q in range(min(count, matrix.shape[0])):
+        bands[q:, q] = matrix.diagonal(-q)
+    return bands
 
 
 def empty_combinations(size: int) -> Combinations:

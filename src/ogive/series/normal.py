@@ -66,32 +66,29 @@ def extend_reach(plan: Plan, links: Combinations, total: int, reach: I8) -> bool
 
 @inner
 def least_reach(plan: Plan) -> I8:
-    """Where each equation begins without observations: smoothness, and the ends of the periods."""
+    """Where each equation begins without observations.
+
+    Errors of images reach as far as G², four nodes; those of a period need the inverse between the
+    nodes about its ends, and two further on either side, as far as G reaches.
+    """
     size = plan.node_days.size - 1
-    reach = np.maximum(np.arange(size) - 2, 0)
+    reach = np.maximum(np.arange(size) - 4, 0)
     for k in range(plan.period_node.size - 1):
-        a, b = plan.period_node[k], plan.period_node[k + 1]
-        _lower(reach, a, b)
-        _lower(reach, a, b + 1)
-        _lower(reach, a + 1, b)
-        _lower(reach, a + 1, b + 1)
+        first, last = plan.period_node[k] - 2, plan.period_node[k + 1] + 3
+        _lower(reach, max(first, 1), min(last, size))
     return reach
 
 
 @inner
-def _add_smoothness(plan: Plan, strength: F8, shape: Envelope, envelope: F8) -> None:
-    """Add strength · ΓᵀΓ, with Γ the differences of successive velocities."""
-    t, at = plan.node_days, shape.at
+def _add_bands(bands: F8, strength: F8, shape: Envelope, envelope: F8) -> None:
+    """Add strength times a symmetric matrix of all nodes whose entries (i, i - q) these are."""
+    at = shape.at
     each = load(strength, 0)
-    for k in range(t.size - 2):
-        left, right = 1.0 / (t[k + 1] - t[k]), 1.0 / (t[k + 2] - t[k + 1])
-        row = (left, -(left + right), right)
-        for p in range(3):
-            for q in range(p + 1):
-                i, j = k + p - 1, k + q - 1
-                if j >= 0:
-                    value = load(envelope, at[i] + j) + each * spread(row[p] * row[q])
-                    store(envelope, at[i] + j, value)
+    for node in range(1, bands.shape[0]):
+        i = node - 1
+        for q in range(min(bands.shape[1], node)):
+            place = at[i] + i - q
+            store(envelope, place, load(envelope, place) + each * spread(bands[node, q]))
 
 
 @inner
@@ -116,7 +113,9 @@ def assemble(
     envelope[: LANES * shape.length] = 0.0
     add_rows(rows, total, shared, shape, envelope)
     if options.regularisation > 0.0:
-        _add_smoothness(plan, lanes.strength, shape, envelope)
+        _add_bands(plan.roughness, lanes.strength, shape, envelope)
+        if np.any(lanes.image_strength > 0.0):
+            _add_bands(plan.roughness_squared, lanes.image_strength, shape, envelope)
     else:
         _add_ridge(plan, shape, envelope)
     for i in range(plan.node_days.size - 1, shape.at.size):

@@ -14,14 +14,18 @@ from .lanes import LANES, inner
 from .network import Combinations, Plan
 from .rows import Rows
 from .solver import Envelope
+from .subnetworks import find_subnetworks
 
 __all__ = [
     "Result",
+    "UnitVariance",
     "add_noise",
     "empty_result",
     "period_spreads",
+    "pull_of_observation",
     "read_off",
     "report",
+    "rows_of_observations",
     "unit_variance",
     "variance_in_time",
     "velocity_change",
@@ -50,6 +54,7 @@ class Result(NamedTuple):
     unusable: NDArray[np.int32]
     subnetworks: NDArray[np.int32]
     scale: NDArray[np.float32]
+    image: NDArray[np.float32]
 
 
 def empty_result(pixels: int, periods: int, observations: int, *, weights: bool) -> Result:
@@ -66,6 +71,7 @@ def empty_result(pixels: int, periods: int, observations: int, *, weights: bool)
         unusable=np.zeros(pixels, np.int32),
         subnetworks=np.zeros(pixels, np.int32),
         scale=np.full((pixels, 2), np.nan, np.float32),
+        image=np.full((pixels, 2), np.nan, np.float32),
     )
 
 
@@ -120,11 +126,19 @@ def read_off(
             )
 
 
+class UnitVariance(NamedTuple):
+    """σ0² of eq. 7, by what the mean square was multiplied for it, and its degrees of freedom."""
+
+    value: float
+    gain: float
+    freedom: float
+
+
 @inner
 def unit_variance(
     rows: Rows, total: int, count: int, lane: int, c: int, scale: float, tukey_c: float,
     literal: bool,
-) -> float:  # fmt: skip
+) -> UnitVariance:  # fmt: skip
     """σ0² of eq. 7 with the effective number of observations; NaN without redundancy.
 
     The effective number is the sum of the biweights, the number of parameters the trace of the hat
@@ -146,6 +160,7 @@ def unit_variance(
         t2 = rows.residual[c, r, lane] ** 2 / rows.variance[c, r, lane]
         if literal:
             weighted += factor * t2
+            squares += factor
         else:
             weighted += factor * factor * t2
             squares += factor * factor
@@ -153,15 +168,16 @@ def unit_variance(
             gradient = factor - 4.0 * z2 * np.sqrt(factor) / tukey_c**2
             slope += gradient
             slope_squares += gradient * gradient
-    if not effective - parameters >= 1.0:
-        return np.nan
-    if literal:
-        return float(max(weighted / (effective - parameters), SMALLEST_SCALE_M**2))
-    slope = max(slope, 0.1 * effective)
-    spread = max(count * slope_squares / slope**2 - 1.0, 0.0)
-    correction = effective / slope * (1.0 + parameters / count * spread)
-    mean = weighted / squares * effective / (effective - parameters)
-    return float(max(correction * correction * mean, SMALLEST_SCALE_M**2))
+    freedom = effective - parameters
+    if not freedom >= 1.0:
+        return UnitVariance(np.nan, np.nan, freedom)
+    gain = effective / freedom
+    if not literal:
+        slope = max(slope, 0.1 * effective)
+        spread = max(count * slope_squares / slope**2 - 1.0, 0.0)
+        gain *= (effective / slope * (1.0 + parameters / count * spread)) ** 2
+    value = gain * weighted / squares
+    return UnitVariance(float(max(value, SMALLEST_SCALE_M**2)), float(gain), float(freedom))
 
 
 @inner
@@ -180,42 +196,67 @@ def velocity_change(plan: Plan, solution: F8, expected: F8, c: int, lane: int) -
     return total / max(count, 1)
 
 
+class Members(NamedTuple):
+    """The rows that each observation is part of: those from ``begin[y]`` to ``begin[y + 1]``."""
+
+    begin: I8
+    row: I8
+    sign: I8
+
+
+@inner
+def rows_of_observations(links: Combinations, total: int, observations: int) -> Members:
+    """List the rows by observation."""
+    begin = np.zeros(observations + 1, np.int64)
+    for r in range(total):
+        for k in range(links.members[r]):
+            begin[links.member[r, k] + 1] += 1
+    for y in range(observations):
+        begin[y + 1] += begin[y]
+    place = begin[:-1].copy()
+    row, sign = np.zeros(begin[-1], np.int64), np.zeros(begin[-1], np.int64)
+    for r in range(total):
+        for k in range(links.members[r]):
+            y = links.member[r, k]
+            row[place[y]], sign[place[y]] = r, links.sign[r, k]
+            place[y] += 1
+    return Members(begin, row, sign)
+
+
+@inner
+def pull_of_observation(
+    links: Combinations, rows: Rows, lane: int, members: Members, y: int, pull: F8, touched: I8
+) -> int:
+    """Column y of AᵀWB: ``pull`` at the nodes that are listed in ``touched``; returns how many."""
+    count = 0
+    for k in range(members.begin[y], members.begin[y + 1]):
+        r = members.row[k]
+        value = members.sign[k] * rows.weight[r, lane]
+        if value == 0.0:
+            continue
+        for node, part in ((links.end[r], value), (links.start[r], -value)):
+            known = False
+            for p in range(count):
+                known |= touched[p] == node
+            if not known:
+                touched[count] = node
+                count += 1
+                pull[node] = 0.0
+            pull[node] += part
+    return count
+
+
 @inner
 def add_noise(
     plan: Plan, links: Combinations, rows: Rows, total: int, lane: int, obs_variance: F8,
     step: float, shape: Envelope, envelope: F8,
 ) -> None:  # fmt: skip
     """Add step · AᵀW B Σ BᵀWA, the noise of rows that share observations."""
-    n = plan.first_date.size
-    begin = np.zeros(n + 1, np.int64)
-    for r in range(total):
-        for k in range(links.members[r]):
-            begin[links.member[r, k] + 1] += 1
+    n, nodes = plan.first_date.size, plan.node_days.size
+    members = rows_of_observations(links, total, n)
+    pull, touched = np.zeros(nodes), np.zeros(nodes, np.int64)
     for y in range(n):
-        begin[y + 1] += begin[y]
-    place = begin[:-1].copy()
-    row_of = np.zeros(begin[-1], np.int64)
-    sign_of = np.zeros(begin[-1], np.int64)
-    for r in range(total):
-        for k in range(links.members[r]):
-            y = links.member[r, k]
-            row_of[place[y]], sign_of[place[y]] = r, links.sign[r, k]
-            place[y] += 1
-    pull = np.zeros(plan.node_days.size)
-    touched = np.zeros(plan.node_days.size, np.int64)
-    for y in range(n):
-        count = 0
-        for k in range(begin[y], begin[y + 1]):
-            r = row_of[k]
-            value = sign_of[k] * rows.weight[r, lane]
-            if value == 0.0:
-                continue
-            for node, part in ((links.end[r], value), (links.start[r], -value)):
-                if pull[node] == 0.0:
-                    touched[count] = node
-                    count += 1
-                    pull[node] = 1e-300
-                pull[node] += part
+        count = pull_of_observation(links, rows, lane, members, y, pull, touched)
         scale = step * obs_variance[y]
         for p in range(count):
             for q in range(p + 1):
@@ -223,8 +264,6 @@ def add_noise(
                 if j >= 0:
                     value = scale * pull[touched[p]] * pull[touched[q]]
                     envelope[LANES * (shape.at[i] + j) + lane] += value
-        for p in range(count):
-            pull[touched[p]] = 0.0
 
 
 @inner
@@ -263,35 +302,11 @@ def variance_in_time(result: Result, pixel: int, c: int) -> float:
 
 
 @inner
-def _components(links: Combinations, rows: Rows, total: int, lane: int, size: int) -> int:
-    """Count the sub-networks: groups of nodes that used observations link."""
-    parent = np.arange(size + 1)
-    touched = np.zeros(size + 1, np.bool_)
-    for r in range(total):
-        if rows.factor[r, lane] <= 0.0:
-            continue
-        a, b = links.start[r], links.end[r]
-        touched[a] = True
-        touched[b] = True
-        while parent[a] != a:
-            parent[a] = parent[parent[a]]
-            a = parent[a]
-        while parent[b] != b:
-            parent[b] = parent[parent[b]]
-            b = parent[b]
-        parent[b] = a
-    groups = 0
-    for k in range(size + 1):
-        groups += touched[k] and parent[k] == k
-    return groups
-
-
-@inner
 def report(
     links: Combinations, rows: Rows, total: int, lane: int, size: int, result: Result, pixel: int
 ) -> None:
     """How many observations count, in how many sub-networks, and the final weight of each."""
-    groups = _components(links, rows, total, lane, size)
+    groups = find_subnetworks(links, rows, total, lane, np.empty(size + 1, np.int64))
     result.subnetworks[pixel] = max(result.subnetworks[pixel], groups)
     used = 0
     for r in range(total):

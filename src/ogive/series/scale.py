@@ -10,12 +10,12 @@ from .propagation import SMALLEST_SCALE_M
 from .rows import Rows
 from .state import Options, PixelLanes
 
-__all__ = ["limit_scale", "median", "rescale"]
+__all__ = ["MAD_TO_SIGMA", "limit_scale", "median", "rescale"]
 
 F8 = NDArray[np.float64]
 
-# Consistency of the median absolute deviation with a normal standard deviation.
-_MAD_TO_SIGMA = 1.4826022185056018
+MAD_TO_SIGMA = 1.4826022185056018
+"""Consistency of the median absolute deviation with a normal standard deviation."""
 
 
 @inner
@@ -31,7 +31,7 @@ def limit_scale(lanes: PixelLanes, c0: int, c1: int) -> None:
         for lane in range(LANES):
             scale = 0.8 * lanes.scale[c, lane]
             falls = scale > SMALLEST_SCALE_M
-            lanes.limit[c, lane] = (scale / _MAD_TO_SIGMA) ** 2 if falls else -1.0
+            lanes.limit[c, lane] = (scale / MAD_TO_SIGMA) ** 2 if falls else -1.0
 
 
 @inner
@@ -43,7 +43,7 @@ def _robust_scale(rows: Rows, total: int, c: int, lane: int, scratch: F8) -> flo
         value = squares[r, lane]
         scratch[count] = value
         count += value >= 0.0
-    return max(_MAD_TO_SIGMA * float(np.sqrt(median(scratch, count))), SMALLEST_SCALE_M)
+    return max(MAD_TO_SIGMA * float(np.sqrt(median(scratch, count))), SMALLEST_SCALE_M)
 
 
 @inner

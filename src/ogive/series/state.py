@@ -41,7 +41,10 @@ FIRST, FURTHER, LAST, ERRORS = 0, 1, 2, 3
 
 
 class Options(NamedTuple):
-    """What the user chose; lengths in metres, times in days."""
+    """What the user chose; lengths in metres, times in days.
+
+    ``image_error_m`` below 0 asks for an estimate.
+    """
 
     regularisation: float
     tukey_c: float
@@ -50,6 +53,7 @@ class Options(NamedTuple):
     literal: bool
     smoothing_days: float
     declared: bool
+    image_error_m: float
 
 
 class PixelLanes(NamedTuple):
@@ -68,10 +72,12 @@ class PixelLanes(NamedTuple):
     held: NDArray[np.bool_]
     settled: NDArray[np.bool_]
     expects: NDArray[np.bool_]
+    direct: NDArray[np.bool_]
     sound: NDArray[np.bool_]
     active: F8
     fresh: F8
     strength: F8
+    image_strength: F8
     stretch: F8
     newton: F8
     freedom: F8
@@ -79,10 +85,14 @@ class PixelLanes(NamedTuple):
     smaller: F8
     limit: F8
     step: F8
+    pulled: F8
+    shared: F8
+    rounding: F8
     scale: F8
     typical: F8
     unit: F8
     spread: F8
+    telescoped: F8
     solution: F8
     before: F8
     expected: F8
@@ -107,10 +117,12 @@ def empty_pixel_lanes(plan: Plan) -> PixelLanes:
         held=np.zeros(LANES, np.bool_),
         settled=np.zeros(LANES, np.bool_),
         expects=np.zeros(LANES, np.bool_),
+        direct=np.zeros(LANES, np.bool_),
         sound=np.zeros(LANES, np.bool_),
         active=np.zeros(LANES),
         fresh=np.zeros(LANES),
         strength=np.zeros(LANES),
+        image_strength=np.zeros(LANES),
         stretch=np.zeros(LANES),
         newton=np.ones(LANES),
         freedom=np.zeros(LANES),
@@ -118,10 +130,14 @@ def empty_pixel_lanes(plan: Plan) -> PixelLanes:
         smaller=np.zeros((2, LANES)),
         limit=np.zeros((2, LANES)),
         step=np.zeros(LANES),
+        pulled=np.zeros(LANES),
+        shared=np.zeros(LANES),
+        rounding=np.zeros(LANES),
         scale=np.ones((2, LANES)),
         typical=np.ones((2, LANES)),
         unit=np.zeros((2, LANES)),
         spread=np.zeros((LANES, plan.period_node.size - 1)),
+        telescoped=np.zeros((LANES, plan.period_node.size - 1)),
         solution=aligned(2 * nodes).reshape(2, nodes, LANES),
         before=aligned(2 * nodes).reshape(2, nodes, LANES),
         expected=aligned(2 * nodes).reshape(2, nodes, LANES),

@@ -11,10 +11,10 @@ from cmcrameri import cm
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from ogive.correction.orthorectification_views import pair_images, sensitivity
+from ogive.correction.orthorectification.views import pair_images, sensitivity
 from ogive.model import InputError
 
-__all__ = ["plot_baselines", "plot_elevation_bias"]
+__all__ = ["plot_baselines", "plot_elevation_bias", "plot_misregistration"]
 
 
 def plot_elevation_bias(
@@ -110,6 +110,68 @@ def _histogram(
     # Above the bars, so that none is hidden.
     axes.set_ylim(0, 1.25 * axes.get_ylim()[1])
     axes.legend(frameon=False, loc="upper left", fontsize=9)
+
+
+def plot_misregistration(
+    made: xr.Dataset,
+    *,
+    measured: xr.DataArray | None = None,
+    background: xr.DataArray | None = None,
+    limit_m: float | None = None,
+) -> Figure:
+    """Draw what a shift of the elevation model along and across the track would look like.
+
+    A measured bias that looks like one of them is no elevation change (Altena & Kääb 2017,
+    figure 11).
+
+    Parameters
+    ----------
+    made
+        ``along`` and ``across`` of `ogive.correction.orthorectification.misregistration_bias`.
+    measured
+        An elevation bias to be drawn beside them, in the same colours.
+    background
+        A hillshade on the same grid, drawn in grey beneath.
+    limit_m
+        Of the colours; by default the 98th percentile of the absolute values of both.
+
+    Raises
+    ------
+    InputError
+        If one of the two is missing, or has no value.
+    """
+    missing = [name for name in ("along", "across") if name not in made]
+    if missing:
+        raise InputError(f"there is no {' and no '.join(missing)}: make it by misregistration_bias")
+    layers = {made[name].attrs.get("long_name", name): made[name] for name in ("along", "across")}
+    if measured is not None:
+        layers["measured bias"] = measured
+    values = np.concatenate([np.abs(made[name].values).ravel() for name in ("along", "across")])
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        raise InputError("the simulated bias has no value: is the elevation model known?")
+    limit = limit_m or float(np.percentile(values, 98)) or 1.0
+    rows, columns = made["along"].shape
+    width = 4.4 * len(layers)
+    figure = Figure(
+        figsize=(width, float(np.clip(4.0 * rows / columns, 2.0, 7.0)) + 0.9), layout="constrained"
+    )
+    all_axes = figure.subplots(1, len(layers), sharey=True, squeeze=False)[0]
+    for axes, (name, layer) in zip(all_axes, layers.items(), strict=True):
+        if background is not None:
+            axes.imshow(background.values, extent=_extent(background), cmap="gray")
+        drawn = axes.imshow(
+            layer.values, extent=_extent(layer), cmap=cm.vik, vmin=-limit, vmax=limit,
+            alpha=0.75 if background is not None else 1.0, interpolation="nearest",
+        )  # fmt: skip
+        axes.set_aspect("equal")
+        axes.set_title(name[:1].upper() + name[1:], loc="left", fontsize=10)
+        axes.set_xlabel("x (km)")
+    all_axes[0].set_ylabel("y (km)")
+    figure.colorbar(
+        drawn, ax=all_axes, label="Surface minus elevation model (m)", extend="both", shrink=0.85
+    )
+    return figure
 
 
 def plot_baselines(cube: xr.Dataset, views: xr.Dataset) -> Figure:

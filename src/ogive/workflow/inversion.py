@@ -15,13 +15,19 @@ from dask.callbacks import Callback
 from ogive.model import GridError, InputError, OutputError
 from ogive.scenes.read import rasterize_polygons
 from ogive.series.coherence import stable_rmse, vector_coherence
+from ogive.series.elevation import invert_with_elevation_bias
 from ogive.series.invert import invert
 from ogive.store.atomic import atomic_path
 from ogive.store.cube import write_cube
 from ogive.store.readers import open_cube
 from ogive.view.series import plot_point
+from ogive.workflow.across_orbits import Across, join_orbits
+from ogive.workflow.blocks import by_blocks
+from ogive.workflow.views import cube_views, views_on_grid
 
 __all__ = ["Point", "SeriesSummary", "make_series"]
+
+_JOINT_OPTIONS = {"speed_change_m_yr", "significance", "scale", "least_baseline", "threads"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,10 @@ def make_series(
     sampling: str | float = "36D",
     stable: str | Path | None = None,
     points: Sequence[Point] = (),
+    across_orbits: Across = "keep",
+    angles: Sequence[str | Path] = (),
+    image_error_m: float = 0.0,
+    dem: str | Path | None = None,
     units: str | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -87,6 +97,13 @@ def make_series(
         other ground, of the observations and of the series.
     points
         Places whose observations and series are drawn beside the product.
+    across_orbits
+        What is done with pairs across orbits: ``"keep"`` them as they are, ``"drop"``,
+        ``"project"`` or ``"correct"`` them (`ogive.workflow.across_orbits.join_orbits`), or
+        ``"joint"``: one elevation bias per pixel is estimated beside the series
+        (`ogive.series.elevation.invert_with_elevation_bias`, whose product this is then).
+    angles, image_error_m, dem
+        As of `ogive.workflow.elevation_bias.make_elevation_bias`, where orbits are told apart.
     units
         Of the cube's velocities, where it does not say.
     overwrite
@@ -94,7 +111,7 @@ def make_series(
     progress
         Called with the number of blocks done and of all, while the series is computed.
     **options
-        As in `ogive.invert`.
+        As in `ogive.invert`; ``"joint"`` takes those of `invert_with_elevation_bias`.
 
     Returns
     -------
@@ -117,9 +134,17 @@ def make_series(
     length = f"{sampling:g}D" if isinstance(sampling, int | float) else str(sampling)
     if length.replace(".", "", 1).isdigit():
         length += "D"
-    series = invert(opened, length, keep_weights=bool(points), **options)
-    with nullcontext() if progress is None else _Blocks(progress):
+    if across_orbits == "joint":
+        series = _joint(opened, length, angles, image_error_m, dem, progress, options)
         write_cube(series, target)
+    else:
+        opened = join_orbits(
+            opened, across_orbits, angles=angles, image_error_m=image_error_m, dem=dem
+        )
+        series = invert(opened, length, keep_weights=bool(points), **options)
+        series.attrs["pairs_across_orbits"] = across_orbits
+        with nullcontext() if progress is None else _Blocks(progress):
+            write_cube(series, target)
     written = _open_series(target)
     figures = tuple(
         _draw(opened, written, point, target.parent / f"{target.stem}_{number}.png")
@@ -135,6 +160,35 @@ def make_series(
         times[1],
         *({}, {}) if ground is None else _worth(opened, written, ground),
     )
+
+
+def _joint(
+    cube: xr.Dataset,
+    length: str,
+    angles: Sequence[str | Path],
+    image_error_m: float,
+    dem: str | Path | None,
+    progress: Callable[[int, int], None] | None,
+    options: dict[str, Any],
+) -> xr.Dataset:
+    """Series and elevation bias together."""
+    strange = sorted(set(options) - _JOINT_OPTIONS)
+    if strange:
+        raise InputError(
+            f"{', '.join(strange)} has no meaning where an elevation bias is estimated beside the "
+            f"series: leave it out; there are {', '.join(sorted(_JOINT_OPTIONS))}"
+        )
+    views, found = cube_views(cube, angles)
+    whole = views_on_grid(views, found, cube, dem)
+
+    def estimate(part: xr.Dataset, of_part: xr.Dataset) -> xr.Dataset:
+        return invert_with_elevation_bias(
+            part, of_part, length, image_error_m=image_error_m, **options
+        )
+
+    series = by_blocks(cube, whole, estimate, progress)
+    series.attrs["pairs_across_orbits"] = "joint"
+    return series
 
 
 def _open_series(path: Path) -> xr.Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -29,23 +30,50 @@ def read_prior(path: str | Path) -> xr.Dataset:
     Parameters
     ----------
     path
-        A NetCDF file with ``vx`` and ``vy``; or any raster with bands that are called so, or whose
-        first two bands are vx and vy.
+        A NetCDF file with ``vx`` and ``vy``; any raster with bands that are called so, or whose
+        first two bands are vx and vy; or the one of two rasters whose name has ``vx`` where the
+        other's has ``vy``, as ITS_LIVE gives its mosaics.
 
     Raises
     ------
     InputError
         If the file cannot be read, or has no two components.
+    GridError
+        If the components are two files on different grids.
     """
     if Path(path).suffix.lower() in _NETCDF:
         return read_velocity(path)[["vx", "vy"]]
-    named = {"vx", "vy"} <= set(band_names(path))
-    components = {}
-    for name, number in (("vx", 1), ("vy", 2)):
-        component = read_image(path, band=name if named else number)
-        values = np.where(valid_mask(component), component.values, np.nan).astype(np.float32)
-        components[name] = component.drop_vars("valid", errors="ignore").copy(data=values)
-    return xr.Dataset(components)
+    names = band_names(path)
+    if len(names) == 1:
+        return _of_two_files(Path(path))
+    named = {"vx", "vy"} <= set(names)
+    return xr.Dataset(
+        {
+            name: _component(path, name if named else number)
+            for name, number in (("vx", 1), ("vy", 2))
+        }
+    )
+
+
+def _component(path: str | Path, band: int | str | None = None) -> xr.DataArray:
+    component = read_image(path, band=band)
+    values = np.where(valid_mask(component), component.values, np.nan).astype(np.float32)
+    return component.drop_vars("valid", errors="ignore").copy(data=values)
+
+
+def _of_two_files(path: Path) -> xr.Dataset:
+    """Read vx and vy from the two files that are named after them."""
+    parts = re.split(r"(?<![a-z])v[xy](?![a-z])", path.stem)
+    if len(parts) != 2:
+        raise InputError(
+            f"{path} has one band: a prior velocity has vx and vy, as two bands or as two files "
+            "named after them"
+        )
+    first, second = (path.with_name(name.join(parts) + path.suffix) for name in ("vx", "vy"))
+    x, y = _component(first), _component(second)
+    if x.odc.geobox != y.odc.geobox:
+        raise GridError(f"{first} and {second} are on different grids: they are no one velocity")
+    return xr.Dataset({"vx": x, "vy": y})
 
 
 def prior_displacement(

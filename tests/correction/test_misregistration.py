@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ogive.correction.orthorectification_diagnostics import (
+from ogive.correction.orthorectification.misregistration import (
     fit_misregistration,
     misregistration_bias,
 )
@@ -28,19 +28,34 @@ def mountains(seed=0, size=80, step=60.0):
 
 @pytest.mark.parametrize("azimuth", [0.0, 196.0, 300.0])
 def test_simulated_misregistration_is_found_again(azimuth):
-    """10 m along and across the track; the slope is that of 120 m of ground, not of the point."""
-    dem = mountains()
-    made = misregistration_bias(dem, azimuth)
+    """10 m along and across the track, of a model that was moved with its cells of 60 m.
+
+    What remains is the model interpolated twice, to and fro.
+    """
+    surface = mountains()
+    made = misregistration_bias(surface, azimuth)
     turn = np.deg2rad(azimuth)
     for name, x, y in (
         ("along", np.sin(turn), np.cos(turn)),
         ("across", np.cos(turn), -np.sin(turn)),
     ):
-        fit = fit_misregistration(made[name], dem)
+        fit = fit_misregistration(made[name], surface - made[name])
         assert fit.dx_m == pytest.approx(10 * x, abs=0.4)
         assert fit.dy_m == pytest.approx(10 * y, abs=0.4)
         assert fit.dz_m == pytest.approx(0, abs=0.1)
         assert fit.explained > 0.975
+
+
+@pytest.mark.parametrize("cells", [1, 3])
+def test_shifts_of_whole_cells_are_found_exactly(cells):
+    """Far beyond where slopes alone tell the shift: 180 m on waves of some kilometres."""
+    surface = mountains(5, size=120)
+    model = surface.shift(x=cells, y=-cells) - 4.0
+    fit = fit_misregistration(surface - model, model)
+    assert fit.dx_m == pytest.approx(60.0 * cells, abs=0.05)
+    assert fit.dy_m == pytest.approx(60.0 * cells, abs=0.05)  # rows run southwards
+    assert fit.dz_m == pytest.approx(4.0, abs=0.02)
+    assert fit.explained > 0.9999
 
 
 def test_blunders_and_a_real_bias_do_not_disturb_the_shift():
@@ -50,8 +65,9 @@ def test_blunders_and_a_real_bias_do_not_disturb_the_shift():
     noise[rng.random(dem.shape) < 0.05] = 150.0
     ice = xr.zeros_like(dem, dtype=bool)
     ice[20:50, 20:60] = True
-    bias = misregistration_bias(dem, 90.0, shift_m=8.0)["along"] + noise - 40.0 * ice + 3.0
-    fit = fit_misregistration(bias, dem, ~ice)
+    moved = misregistration_bias(dem, 90.0, shift_m=8.0)["along"]
+    bias = moved + noise - 40.0 * ice + 3.0
+    fit = fit_misregistration(bias, dem - moved, ~ice)
     assert fit.dx_m == pytest.approx(8.0, abs=0.5)
     assert fit.dy_m == pytest.approx(0.0, abs=0.5)
     assert fit.dz_m == pytest.approx(3.0, abs=0.3)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from .orthorectification_kernel import Result
 
 __all__ = ["GEOMETRY_FLAGS", "epipolar_angle_deg", "geometry_attributes", "geometry_flags"]
 
@@ -24,6 +22,30 @@ GEOMETRY_FLAGS = {
 LEAST_ANGLE_DEG = 15.0
 PARALLEL_DEG = 5.0
 """Flow closer to the epipolar line than this is flagged, and not projected."""
+
+
+class Solved(Protocol):
+    """What a solution tells of its geometry, each of (pixels,)."""
+
+    @property
+    def used(self) -> NDArray[np.int32]:
+        """Pairs used."""
+        ...
+
+    @property
+    def bias(self) -> NDArray[np.float64]:
+        """Elevation bias, NaN where it was not solved for."""
+        ...
+
+    @property
+    def baseline(self) -> NDArray[np.float32]:
+        """Longest baseline of a pair."""
+        ...
+
+    @property
+    def line_spread(self) -> NDArray[np.float32]:
+        """How far the epipolar lines of single pairs turn from the common one, radians."""
+        ...
 
 
 def geometry_attributes() -> dict[str, Any]:
@@ -51,7 +73,7 @@ def epipolar_angle_deg(
 
 
 def geometry_flags(
-    result: Result, angle_deg: NDArray[np.float32], least_baseline: float, *, nominal: bool
+    result: Solved, angle_deg: NDArray[np.float32], least_baseline: float, *, nominal: bool
 ) -> NDArray[np.uint8]:
     """Bits of `GEOMETRY_FLAGS`, (pixels,)."""
     none = result.used == 0

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from ogive.model import DAYS_PER_YEAR, GridError
 
-from .orthorectification_views import pair_offsets
+from .views import pair_offsets
 
 __all__ = ["remove_offsets"]
 

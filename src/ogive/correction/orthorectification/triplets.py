@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from ogive.model import InputError
 
-from .orthorectification import cube_displacement, offsets_on_pixels, span_years
-from .orthorectification_views import pair_images, sensitivity
+from .arrays import cube_displacement, offsets_on_pixels, span_years
+from .views import pair_images, sensitivity
 
 __all__ = ["triplet_elevation_bias"]
 

@@ -1,26 +1,4 @@
-"""Orthorectification offsets: what an error of the elevation model does, and what it tells.
-
-Images are orthorectified with an elevation model. Where the surface stands ``ΔZ`` above the model,
-the line of sight through it meets the model farther from the satellite, and the surface is drawn
-``ΔZ tan θ`` away from it. Two images from one orbit carry the same offset, and it drops out of
-their displacement; images from two orbits do not (Altena & Kääb 2017, Remote Sensing 9, 300,
-eq. 9)::
-
-    d = v δt + (s_later - s_earlier) ΔZ
-
-with the sensitivity ``s = -tan θ (sin φ, cos φ)`` of each image, φ the azimuth *towards* the
-satellite. Over any network of pairs that joins the two, ``v`` and ``ΔZ`` are found together by
-least squares (eqs. 11-14): the velocity unbiased, with twice the dates, and the elevation bias as
-a measurement of its own. ``ΔZ`` is the surface minus the model: where a glacier has thinned since
-the model was made it is negative.
-
-What ΔZ rests on. If velocity were free to change from image to image, any offset could be motion:
-nothing but the assumption on the velocity tells them apart. Here it is constant, or constant over
-given periods; `ogive.series.elevation` takes it to be smooth. A change of speed that the assumption
-forbids passes into ΔZ where the ice flows along the epipolar line (the across-track direction), and
-does not where it flows along the track. The angle between the two is given for every pixel, and a
-flag where it is small.
-"""
+"""`ogive.elevation_bias`: velocity and elevation bias of every pixel, by least squares."""
 
 from __future__ import annotations
 
@@ -31,33 +9,29 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
 from ogive.correction.velocity import speed_error
-from ogive.model import ATTRIBUTES, DAYS_PER_YEAR, DateError, GridError, InputError
+from ogive.model import ATTRIBUTES, DAYS_PER_YEAR, InputError
 
-from .orthorectification_change import elevation_change
-from .orthorectification_flags import (
-    GEOMETRY_FLAGS,
+from .arrays import (
+    cube_displacement,
+    cube_variance,
+    offsets_on_pixels,
+    span_years,
+)
+from .flags import (
     epipolar_angle_deg,
     geometry_attributes,
     geometry_flags,
 )
-from .orthorectification_kernel import Network, Result, Settings, empty_result, solve_range
-from .orthorectification_offsets import remove_offsets
-from .orthorectification_views import pair_images, sensitivity, stack_views
+from .kernel import Network, Result, Settings, empty_result, solve_range
+from .periods import overlap_years, period_edges
+from .views import pair_images, sensitivity
 
-__all__ = [
-    "GEOMETRY_FLAGS",
-    "elevation_bias",
-    "elevation_change",
-    "remove_offsets",
-    "sensitivity",
-    "stack_views",
-]
+__all__ = ["Scale", "elevation_bias"]
 
 F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
@@ -91,7 +65,7 @@ def elevation_bias(
         `ogive.open_cube` give it.
     views
         View geometry of every image, along ``image``: of
-        `ogive.correction.orthorectification_views.stack_views`.
+        `ogive.correction.orthorectification.views.stack_views`.
     periods
         The velocity is constant (``None``), or constant within periods of this length (``"90D"``)
         or between these dates.
@@ -135,7 +109,7 @@ def elevation_bias(
     Examples
     --------
     >>> import ogive
-    >>> from ogive.correction.orthorectification_views import stack_views
+    >>> from ogive.correction.orthorectification.views import stack_views
     >>> days = np.datetime64("2020-07-01", "ns") + np.arange(4) * np.timedelta64(10, "D")
     >>> i, j = np.triu_indices(4, 1)
     >>> across = np.array([0.15, -0.15, 0.15, -0.15])  # from the east, from the west, ...
@@ -157,9 +131,9 @@ def elevation_bias(
     offsets = sensitivity(views)
     first, last = pair_images(cube, views)
     years = span_years(cube)
-    variance = _variance(cube, years)
-    edges = _period_edges(cube, periods)
-    network = Network(first, last, _overlap(cube, edges))
+    variance = cube_variance(cube, years)
+    edges = period_edges(cube, periods)
+    network = Network(first, last, overlap_years(cube, edges))
     image_variance = np.full(views.sizes["image"], max(image_error_m, 0.0) ** 2)
     critical = 0.0 if significance is None else float(stats.chi2.ppf(1 - significance, 2))
     settings = Settings(image_variance, critical, float(least_baseline), scale == "residuals")
@@ -201,113 +175,6 @@ def _check_options(
         raise InputError(f"least_baseline is {least_baseline}: give a positive number")
     if threads is not None and threads < 1:
         raise InputError(f"threads is {threads}: give at least 1")
-
-
-def span_years(cube: xr.Dataset) -> F8:
-    """Baselines of the pairs in years, after a look at what else a cube must have.
-
-    Raises
-    ------
-    InputError, DateError
-        If velocities or their units are missing, or a pair runs backwards.
-    """
-    for name in ("vx", "vy"):
-        if name not in cube:
-            raise InputError(f"the cube has no variable '{name}': read it by ogive.open_cube")
-        if set(cube[name].dims) != {"mid_date", "y", "x"}:
-            raise InputError(f"'{name}' must have the dimensions mid_date, y, x")
-        units = cube[name].attrs.get("units")
-        if units != "meter/year":
-            raise InputError(
-                f"'{name}' is in {units!r} but must be in meter/year: read the cube by "
-                "ogive.open_cube, which converts units"
-            )
-    span = cube["acquisition_date_img2"].values - cube["acquisition_date_img1"].values
-    years = np.asarray(span / np.timedelta64(1, "ns"), np.float64) / (DAYS_PER_YEAR * 86_400e9)
-    if np.any(years <= 0):
-        bad = int(np.flatnonzero(years <= 0)[0])
-        raise DateError(f"pair {bad} has its later image first: swap its dates and its sign")
-    return years
-
-
-def _variance(cube: xr.Dataset, years: F8) -> F4:
-    """Variances of dx and dy and their covariance: (pixels or 1, 3, pairs), m²."""
-    missing = [name for name in ("vx_error", "vy_error") if name not in cube]
-    if missing:
-        raise InputError(f"the cube has no {' and no '.join(missing)}: least squares needs errors")
-    parts = [cube["vx_error"] ** 2, cube["vy_error"] ** 2]
-    parts.append(cube["vxvy_cov"] if "vxvy_cov" in cube else 0.0 * cube["vx_error"])
-    single = all(part.dims == ("mid_date",) for part in parts)
-    layers = []
-    for part in parts:
-        whole = part if single else part.broadcast_like(cube["vx"]).transpose("y", "x", "mid_date")
-        layers.append(np.asarray(whole.values, np.float64) * years**2)
-    stacked = np.stack(layers, axis=-2)
-    return np.ascontiguousarray(stacked.reshape(-1, 3, years.size), np.float32)
-
-
-def cube_displacement(cube: xr.Dataset, years: F8) -> F4:
-    """(pixels, 2, pairs), metres."""
-    parts = [cube[name].transpose("y", "x", "mid_date").values * years for name in ("vx", "vy")]
-    stacked = np.stack(parts, axis=-2)
-    return np.ascontiguousarray(stacked.reshape(-1, 2, years.size), np.float32)
-
-
-def offsets_on_pixels(offsets: xr.Dataset, cube: xr.Dataset) -> F4:
-    """(pixels or 1, 2, images), metres per metre."""
-    parts = [offsets[name] for name in ("offset_x", "offset_y")]
-    if all(part.dims == ("image",) for part in parts):
-        stacked = np.stack([part.values for part in parts])[None]
-        return np.ascontiguousarray(stacked, np.float32)
-    shape = (cube.sizes["y"], cube.sizes["x"])
-    for axis, size in zip(("y", "x"), shape, strict=True):
-        own = offsets.sizes.get(axis, size)
-        same = own == size
-        if same and axis in offsets.coords and axis in cube.coords:
-            step = abs(float(cube[axis][-1] - cube[axis][0])) / max(size - 1, 1) or 1.0
-            same = bool(np.allclose(offsets[axis], cube[axis], rtol=0, atol=1e-3 * step))
-        if not same:
-            raise GridError(
-                f"the views are not on the cube's grid (along {axis}): make them by "
-                "ogive.view_geometry(..., grid=cube)"
-            )
-    layers = [np.moveaxis(part.transpose("image", "y", "x").values, 0, -1) for part in parts]
-    stacked = np.stack(layers, axis=-2)
-    return np.ascontiguousarray(stacked.reshape(shape[0] * shape[1], 2, -1), np.float32)
-
-
-def _period_edges(cube: xr.Dataset, periods: str | Sequence[Any] | None) -> NDArray[np.datetime64]:
-    first = cube["acquisition_date_img1"].values.astype("datetime64[ns]").min()
-    last = cube["acquisition_date_img2"].values.astype("datetime64[ns]").max()
-    if periods is None:
-        return np.array([first, last])
-    if isinstance(periods, str):
-        try:
-            length = np.timedelta64(pd.Timedelta(periods).value, "ns")
-        except ValueError as error:
-            raise InputError(f"periods={periods!r} is no length of time: use '90D'") from error
-        if not length > np.timedelta64(0, "ns"):
-            raise InputError(f"periods={periods!r} is not a positive length of time")
-        count = int(np.ceil((last - first) / length))
-        return np.asarray(first + np.arange(count + 1) * length)
-    edges = np.array(periods, "datetime64[ns]")
-    if edges.ndim != 1 or edges.size < 2 or np.any(np.diff(edges) <= np.timedelta64(0, "ns")):
-        raise DateError("periods must be at least two dates, in order")
-    if edges[0] > first or edges[-1] < last:
-        raise DateError(
-            f"the periods run from {str(edges[0])[:10]} to {str(edges[-1])[:10]}, the pairs from "
-            f"{str(first)[:10]} to {str(last)[:10]}: lengthen the periods, or leave pairs out"
-        )
-    return edges
-
-
-def _overlap(cube: xr.Dataset, edges: NDArray[np.datetime64]) -> F8:
-    """Years that each pair spends in each period: (pairs, periods)."""
-    first = cube["acquisition_date_img1"].values.astype("datetime64[ns]")[:, None]
-    last = cube["acquisition_date_img2"].values.astype("datetime64[ns]")[:, None]
-    shared = np.minimum(last, edges[None, 1:]) - np.maximum(first, edges[None, :-1])
-    years = shared / np.timedelta64(1, "ns") / (DAYS_PER_YEAR * 86_400e9)
-    return np.ascontiguousarray(np.maximum(years, 0.0), np.float64)
 
 
 def _run(
