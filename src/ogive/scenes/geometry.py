@@ -242,10 +242,11 @@ def _of_scene(
             "ogive.scenes.geometry.given_view"
         )
     flight = flight_azimuth_deg(scene.mission, places.latitude_deg, ascending=ascending)
-    if scene.view_zenith_deg is not None and scene.view_azimuth_deg is not None:
+    track = scene.relative_orbit if scene.mission == "sentinel-2" else scene.path
+    believed = track is None or scene.properties.get("view_angles") != "catalogue"
+    if believed and scene.view_zenith_deg is not None and scene.view_azimuth_deg is not None:
         sight = _spread(scene, places, ascending=ascending)
         return _dataset(sight, flight, geobox, places, {"geometry": "scene-mean", **told})
-    track = scene.relative_orbit if scene.mission == "sentinel-2" else scene.path
     if track is None:
         raise InputError(
             f"{source} has no view angles, and its orbit is not known: pass its MTD_TL.xml or "

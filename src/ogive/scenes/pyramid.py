@@ -27,19 +27,10 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from ogive.model import InputError
+from ogive.scenes.align import check_overlap, check_reference, grid_name
+from ogive.scenes.lattice import covered_pixels, lattice_offset
 from ogive.scenes.names import fill_value_from_name
-from ogive.scenes.read import (
-    _band_number,
-    _check_overlap,
-    _check_reference,
-    _covered,
-    _first_line,
-    _geobox,
-    _grid,
-    _lattice_offset,
-    _opened,
-    _wrapped,
-)
+from ogive.scenes.read import _band_number, _first_line, _geobox, _opened, _wrapped
 
 __all__ = ["ImagePyramid", "PyramidPair", "open_pair"]
 
@@ -265,10 +256,10 @@ def open_pair(
             _wrapped(np.broadcast_to(np.uint8(0), box.shape), box).rename(Path(path).stem)
             for box, path in zip(boxes, (earlier, later), strict=True)
         )
-        _check_reference(first_empty, second_empty)
-        _check_overlap(first_empty, second_empty, one, other)
-        aligned = _lattice_offset(one, other) is not None
-        rows, columns = _covered(one, other)
+        check_reference(first_empty, second_empty)
+        check_overlap(first_empty, second_empty, one, other)
+        aligned = lattice_offset(one, other) is not None
+        rows, columns = covered_pixels(one, other)
         grid = one[rows, columns]
         first, second = (
             ImagePyramid(file, number, grid, aligned=on_grid, name=str(path))
@@ -281,8 +272,8 @@ def open_pair(
         message = ""
         if not aligned:
             message = (
-                f"{later} lies on another grid ({_grid(other)}) and is shown resampled by cubic "
-                f"convolution on the grid of {earlier} ({_grid(one)})"
+                f"{later} lies on another grid ({grid_name(other)}) and is shown resampled by "
+                f"cubic convolution on the grid of {earlier} ({grid_name(one)})"
             )
         elif one != other:
             message = (

@@ -1,0 +1,1 @@
+"""How a catalogue of an older ogive becomes one of this."""

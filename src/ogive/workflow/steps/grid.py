@@ -1,0 +1,134 @@
+"""The pixels that a pair is matched on: those that both scenes see of the region.
+
+They are laid so that the centres of the windows fall on the cells of the region's grid, as nearly
+as the image's own pixels let them: exactly for Sentinel-2, whose pixels count from the projection's
+origin, and within half a pixel for Landsat. Images are never resampled for it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from ogive.model import GridError, Scene
+from ogive.scenes.errors import NoOverlapError
+from ogive.scenes.source import opened, source_of
+from ogive.workflow.runfile_settings import RunFile
+
+from .region import cache_of, outline_of, signer_of, zone_grid
+
+__all__ = ["PairGrid", "image_grid", "pair_grid", "step_px"]
+
+EDGE_PX = 32
+"""So far the images go beyond the region, for its outermost points to be searched and filtered.
+
+It is the same for all pairs, so that a scene is read and kept once for all of them.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PairGrid:
+    """Where a pair is matched.
+
+    Parameters
+    ----------
+    pixels
+        Of the images.
+    step_px
+        Distance between points, in pixels.
+    """
+
+    pixels: GeoBox
+    step_px: int
+
+
+def image_grid(scene: Scene, band: str, settings: RunFile) -> GeoBox:
+    """Read on which pixels a band of a scene lies.
+
+    Raises
+    ------
+    SceneReadError
+        If the file cannot be read.
+    GridError
+        If it has no map projection, or pixels that are not square.
+    """
+    source = source_of(
+        scene, band, cache=cache_of(settings), signer=signer_of(settings), retries=None
+    )
+    with opened(source) as file:
+        if file.crs is None or not file.crs.is_projected:
+            raise GridError(f"{source.asset.href} is not on a map projection in metres")
+        epsg = file.crs.to_epsg()
+        crs = f"EPSG:{epsg}" if epsg else file.crs.to_wkt()
+        grid = GeoBox(file.shape, file.transform, crs)
+    if not math.isclose(grid.resolution.x, -grid.resolution.y):
+        raise GridError(f"{source.asset.href} has pixels that are not square with north up")
+    return grid
+
+
+def step_px(spacing_m: float, pixel_m: float) -> int:
+    """Distance between points in whole pixels, the nearest to the one on the ground.
+
+    Examples
+    --------
+    >>> step_px(80.0, 10.0), step_px(80.0, 15.0), step_px(5.0, 10.0)
+    (8, 5, 1)
+    """
+    return max(1, round(spacing_m / pixel_m))
+
+
+def pair_grid(earlier: GeoBox, later: GeoBox, settings: RunFile) -> PairGrid:
+    """Find the pixels that two images share with the region.
+
+    Parameters
+    ----------
+    earlier, later
+        Grids of the two images; the later one may be in another projection.
+    settings
+        The run file.
+
+    Raises
+    ------
+    NoOverlapError
+        If they share too little for a single window.
+    """
+    spacing_m, window_px = settings.match.spacing_m, settings.match.window
+    crs = str(earlier.crs)
+    zone = zone_grid(outline_of(settings), crs, spacing_m)
+    other = later if later.crs == earlier.crs else later.to_crs(crs)
+    pixel_m = float(earlier.resolution.x)
+    margin_px = window_px / 2
+    edge_cells = math.ceil((margin_px + EDGE_PX) * pixel_m / spacing_m)
+    boxes = [box.boundingbox for box in (zone.pad(edge_cells), earlier, other)]
+    left, bottom = (max(box.bbox[k] for box in boxes) for k in (0, 1))
+    right, top = (min(box.bbox[k] for box in boxes) for k in (2, 3))
+    first_x, count_x = _cells(left, right, zone.affine.c, spacing_m, margin_px * pixel_m)
+    first_y, count_y = _cells(-top, -bottom, -zone.affine.f, spacing_m, margin_px * pixel_m)
+    if count_x < 1 or count_y < 1:
+        raise NoOverlapError(
+            "the two scenes share too little of the region for a window of "
+            f"{window_px} pixels: enlarge the region, or leave the pair out"
+        )
+    step = step_px(spacing_m, pixel_m)
+    corner_x = _on_lattice(first_x - margin_px * pixel_m, earlier.affine.c, pixel_m)
+    corner_y = -_on_lattice(first_y - margin_px * pixel_m, -earlier.affine.f, pixel_m)
+    shape = (count_y - 1) * step + window_px, (count_x - 1) * step + window_px
+    place = Affine(pixel_m, 0, corner_x, 0, -pixel_m, corner_y)
+    return PairGrid(GeoBox(shape, place, earlier.crs), step)
+
+
+def _cells(
+    low: float, high: float, origin: float, spacing: float, margin: float
+) -> tuple[float, int]:
+    """First centre, and count, of the cells whose windows lie between two edges."""
+    first = math.ceil((low + margin - origin) / spacing - 0.5)
+    last = math.floor((high - margin - origin) / spacing - 0.5)
+    return origin + (first + 0.5) * spacing, last - first + 1
+
+
+def _on_lattice(place: float, origin: float, pixel: float) -> float:
+    """Move a place to the nearest edge between pixels."""
+    return origin + round((place - origin) / pixel) * pixel
