@@ -1,0 +1,198 @@
+"""Tiles as the benchmark has them, cut from scenes, an elevation model and an inventory.
+
+Squares of about 10 x 10 km at 10 m are sorted at random into files of training (60 %), validation
+and test (20 % each), as the published ones are. Tiles without any data are left out, and so are
+those that no glacier touches, unless they are wanted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.features import rasterize
+
+from ogive.learning.split import Side, Source, split_sources
+from ogive.model import GridError, InputError
+
+from .scene import RasterScene, opened_scene
+from .tile_hdf5 import write_hdf5_tiles
+from .tiles import GLACIER, IGNORE, Labelled, TileInfo
+from .vectors import read_inventory
+
+__all__ = ["BuildOptions", "TilesBuilt", "build_tiles"]
+
+_SHARES: Mapping[Side, float] = {"train": 0.6, "validation": 0.2, "test": 0.2}
+_FEW = 10
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """How tiles are cut.
+
+    Attributes
+    ----------
+    region
+        Name of the region, such as ``"ALP"``.
+    names
+        Of all bands of all files, in their order; by default as the files describe them.
+    scale, offset
+        What turns the files' numbers into reflectance.
+    tile_px
+        Side of the tiles.
+    empty
+        Whether tiles without glaciers are kept.
+    seed
+        Of the split.
+    """
+
+    region: str
+    names: Sequence[str] | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+    tile_px: int = 1000
+    empty: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TilesBuilt:
+    """What was written.
+
+    Attributes
+    ----------
+    files
+        The file of each side that has tiles.
+    counts
+        Number of tiles of each side.
+    left_out
+        Tiles without data, or without a glacier.
+    """
+
+    files: Mapping[Side, Path]
+    counts: Mapping[Side, int]
+    left_out: int
+
+
+def build_tiles(
+    paths: Sequence[str | Path],
+    inventory: str | Path,
+    folder: str | Path,
+    *,
+    bands: Sequence[str],
+    options: BuildOptions,
+    dem: str | Path | None = None,
+) -> TilesBuilt:
+    """Cut tiles from a scene and write them as HDF5.
+
+    Parameters
+    ----------
+    paths
+        Files of the scene; see `ogive.outlines.scene.opened_scene`.
+    inventory
+        Polygons of all glaciers in the scene, of its date.
+    folder
+        Gets ``train.hdf5``, ``validation.hdf5`` and ``test.hdf5``.
+    bands
+        Those that the tiles shall have.
+    options
+        How they are cut.
+    dem
+        Elevation model, for the bands elevation and slope.
+
+    Raises
+    ------
+    InputError
+        If the scene or the inventory cannot be used, or no tile is left.
+    GridError
+        If the inventory does not reach the scene.
+    """
+    if options.tile_px < 16:
+        raise InputError(f"tiles of {options.tile_px} px: at least 16 are needed")
+    glaciers = read_inventory(inventory)
+    folder = Path(folder)
+    with opened_scene(
+        paths, bands, names=options.names, scale=options.scale, offset=options.offset, dem=dem
+    ) as scene:
+        mask = _mask(glaciers, scene.geobox, str(inventory))
+        windows = _windows(scene.geobox, options.tile_px)
+        # Twice through the scene, so that no more than one tile is in memory.
+        wanted = [each for each in windows if _is_wanted(_content(scene, mask, each), options)]
+        if not wanted:
+            raise InputError(f"no tile of {paths[0]} has both data and glaciers of {inventory}")
+        tiles = {
+            info.name: (info, each) for each in wanted for info in [_info(scene, each, options)]
+        }
+        by_side = _sides(list(tiles), options.seed)
+        files: dict[Side, Path] = {
+            side: write_hdf5_tiles(
+                folder / f"{side}.hdf5",
+                ((tiles[name][0], _content(scene, mask, tiles[name][1])) for name in names),
+            )
+            for side, names in by_side.items()
+            if names
+        }
+    left_out = len(windows) - len(tiles)
+    _log.info("%d tiles written, %d left out", len(tiles), left_out)
+    return TilesBuilt(files, {side: len(names) for side, names in by_side.items()}, left_out)
+
+
+def _sides(names: Sequence[str], seed: int) -> dict[Side, tuple[str, ...]]:
+    """Sort tiles at random; too few to share out are all learned from."""
+    split = split_sources(
+        [Source(name, place=name) for name in names],
+        seed=seed,
+        shares=_SHARES if len(names) >= _FEW else {"train": 1.0},
+    )
+    return {"train": split.train, "validation": split.validation, "test": split.test}
+
+
+def _mask(glaciers: gpd.GeoDataFrame, geobox: GeoBox, source: str) -> NDArray[np.uint8]:
+    shapes = glaciers.to_crs(str(geobox.crs)).geometry
+    mask: NDArray[np.uint8] = rasterize(
+        shapes, geobox.shape, transform=geobox.transform, default_value=GLACIER, dtype="uint8"
+    )
+    if not mask.any():
+        raise GridError(f"no polygon of {source} covers a pixel of the scene")
+    return mask
+
+
+def _windows(geobox: GeoBox, tile_px: int) -> list[tuple[slice, slice]]:
+    """Cut a grid into near-squares of about the size that is asked, all of it."""
+    spans = []
+    for length in (geobox.height, geobox.width):
+        edges = np.linspace(0, length, max(round(length / tile_px), 1) + 1).round().astype(int)
+        spans.append([slice(int(one), int(other)) for one, other in pairwise(edges)])
+    return [(rows, columns) for rows in spans[0] for columns in spans[1]]
+
+
+def _content(scene: RasterScene, mask: NDArray[np.uint8], window: tuple[slice, slice]) -> Labelled:
+    read = scene.read(*window)
+    labels = np.where(read.valid, mask[window], IGNORE).astype(np.uint8)
+    return Labelled(read.pixels, labels, read.valid)
+
+
+def _info(scene: RasterScene, window: tuple[slice, slice], options: BuildOptions) -> TileInfo:
+    rows, columns = window
+    grid = scene.geobox[window]
+    return TileInfo(
+        name=f"{options.region}-{columns.start}-{rows.start}",
+        place=f"{options.region}-{columns.start}-{rows.start}",
+        bands=scene.bands,
+        height=grid.height,
+        width=grid.width,
+        geobox=grid,
+        region=options.region,
+    )
+
+
+def _is_wanted(content: Labelled, options: BuildOptions) -> bool:
+    return bool(content.valid.any()) and (options.empty or bool((content.labels == GLACIER).any()))

@@ -1,0 +1,99 @@
+"""Glaciers as polygons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.features import shapes
+
+from ogive.model import GridError, InputError
+
+__all__ = ["polygons_of", "read_inventory"]
+
+
+def polygons_of(
+    labels: NDArray[Any], geobox: GeoBox, *, least_area_m2: float = 0.0
+) -> gpd.GeoDataFrame:
+    """Draw the borders of labels along the edges of pixels.
+
+    Parameters
+    ----------
+    labels
+        ``(y, x)``: numbers from 1 (or a mask); 0 is nothing.
+    geobox
+        Their grid, with a coordinate reference system.
+    least_area_m2
+        Smaller labels are left out.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        One row for each label, by its ``number``, with ``area_m2``; valid (multi)polygons.
+
+    Raises
+    ------
+    GridError
+        If the grid has no coordinate reference system, or none in metres.
+    InputError
+        If the shape of the labels is not that of the grid.
+
+    Examples
+    --------
+    >>> from affine import Affine
+    >>> grid = GeoBox((2, 3), Affine(10, 0, 0, 0, -10, 20), "EPSG:32632")
+    >>> polygons_of(np.array([[1, 1, 0], [0, 2, 2]]), grid)[["number", "area_m2"]].values.tolist()
+    [[1.0, 200.0], [2.0, 200.0]]
+    """
+    if labels.shape != geobox.shape:
+        raise InputError(f"labels are {labels.shape}, their grid {tuple(geobox.shape)}")
+    if geobox.crs is None or not geobox.crs.projected:
+        raise GridError("outlines need a grid in metres: reproject the image to a projected one")
+    numbers = np.ascontiguousarray(labels, np.int32)
+    drawn = [
+        (int(number), shapely.geometry.shape(shape))
+        for shape, number in shapes(numbers, mask=numbers > 0, transform=geobox.transform)
+    ]
+    frame = gpd.GeoDataFrame(
+        {"number": np.array([number for number, _ in drawn], np.int64)},
+        geometry=[shape for _, shape in drawn],
+        crs=str(geobox.crs),
+    )
+    whole = frame.dissolve("number", as_index=False)
+    whole["area_m2"] = whole.area
+    return whole[whole.area_m2 >= least_area_m2].reset_index(drop=True)
+
+
+def read_inventory(path: Any) -> gpd.GeoDataFrame:
+    """Read glacier polygons, and refuse what would give wrong masks.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, holds no polygon, or one that crosses itself.
+    GridError
+        If it has no coordinate reference system.
+    """
+    try:
+        inventory = gpd.read_file(path)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{path} is no file of polygons that can be read: {error}") from error
+    if not isinstance(inventory, gpd.GeoDataFrame) or inventory.empty:
+        raise InputError(f"{path} holds no polygons")
+    wrong = sorted(set(inventory.geom_type) - {"Polygon", "MultiPolygon"})
+    if wrong:
+        raise InputError(f"{path} holds a {wrong[0]}: an inventory has polygons only")
+    if inventory.crs is None:
+        raise GridError(f"{path} has no coordinate reference system: add its .prj file")
+    crossing = inventory.index[~inventory.is_valid]
+    if len(crossing):
+        reason = shapely.is_valid_reason(inventory.geometry[crossing[0]])
+        raise InputError(
+            f"{path}: polygon {crossing[0]} and {len(crossing) - 1} others cross themselves "
+            f"({reason}): repair them, such as by shapely.make_valid"
+        )
+    return inventory
