@@ -1,5 +1,11 @@
 from .correction.calibrate import calibrate as calibrate
+from .correction.orthorectification import elevation_bias as elevation_bias
+from .correction.orthorectification import elevation_change as elevation_change
+from .correction.orthorectification import remove_offsets as remove_offsets
+from .correction.orthorectification import stack_views as stack_views
 from .correction.outliers import remove_outliers as remove_outliers
+from .correction.projection import prior_direction as prior_direction
+from .correction.projection import project as project
 from .correction.velocity import to_velocity as to_velocity
 from .evaluation.points import compare_points as compare_points
 from .evaluation.points import over_period as over_period
@@ -12,11 +18,13 @@ from .model import DAYS_PER_YEAR as DAYS_PER_YEAR
 from .model import OgiveError as OgiveError
 from .model import Pair as Pair
 from .model import Scene as Scene
+from .scenes.geometry import view_geometry as view_geometry
 from .scenes.read import read_image as read_image
 from .series.annual import annual as annual
 from .series.coherence import best_sampling as best_sampling
 from .series.coherence import stable_rmse as stable_rmse
 from .series.coherence import vector_coherence as vector_coherence
+from .series.elevation import invert_with_elevation_bias as invert_with_elevation_bias
 from .series.filters import filter_cube as filter_cube
 from .series.invert import invert as invert
 from .series.section import section as section

@@ -19,6 +19,7 @@ import numpy as np
 __all__ = [
     "ATTRIBUTES",
     "DAYS_PER_YEAR",
+    "Asset",
     "DateError",
     "Flag",
     "GridError",
@@ -113,6 +114,37 @@ def flag_attributes() -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
+class Asset:
+    """One band of a scene as a file, and what its numbers mean.
+
+    A pixel's value is ``scale * number + offset``: reflectance where the provider tells the two.
+
+    Parameters
+    ----------
+    href
+        Path or URL, without a signature.
+    common_name
+        The band's name across sensors, by the STAC ``eo`` extension: ``"nir"``, ``"pan"``, ...
+    scale, offset
+        From the file's numbers to values.
+    nodata
+        The number of pixels that hold no measurement.
+    pixel_size_m
+        Side of a pixel on the ground, where it is known.
+    index
+        Number of the band within its file, from 1.
+    """
+
+    href: str
+    common_name: str = ""
+    scale: float = 1.0
+    offset: float = 0.0
+    nodata: float | None = None
+    pixel_size_m: float | None = None
+    index: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """One satellite image as it was acquired: when, by what, from where.
 
@@ -142,6 +174,12 @@ class Scene:
         ``"L1C"``, ``"L1TP"``, ...
     properties
         What else the provider says of the scene, under the provider's own names.
+    crs
+        Coordinate reference system of the images, such as ``"EPSG:32632"``.
+    footprint
+        Outline of the scene's images in longitude and latitude, as well-known text.
+    assets
+        Files by the name of their band: ``"B08"``, ``"SCL"``, ``"B8"``, ``"QA_PIXEL"``.
     """
 
     id: str
@@ -160,6 +198,9 @@ class Scene:
     cloud_cover_percent: float | None = None
     processing_level: str = ""
     properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    crs: str = ""
+    footprint: str = ""
+    assets: Mapping[str, Asset] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
