@@ -39,8 +39,20 @@ PLAIN = {
     "texture": {"replaced_share": 0.3, "icefall_share": 0.0},
 }
 """Samples without relief, air, eight bits and much noise: texture that is moved, little more."""
+SELF_SAMPLES = {
+    "kind": "self-sample", "share": 0.25, "features": "learned",
+    "series": [{"files": "yahtse_l8_pair/LC8*_yahtse.TIF", "place": "LC8063018"}],
+}  # fmt: skip
+"""A later round: the network that ships labels the only real pair that training may see."""
+STABLE_GROUND = {
+    "kind": "stable-ground", "share": 0.25,
+    "files": "swiss_s2_glaciers/images/*.tif", "masks": "swiss_s2_glaciers/masks",
+}  # fmt: skip
 VARIANTS: Mapping[str, dict[str, Any]] = {
     "base": {},
+    "self-samples": {"more_samples": SELF_SAMPLES},
+    "stable ground": {"more_samples": STABLE_GROUND},
+    "normalised layers": {"network": {"options": {"norm": "layer"}}},
     "wide normalisation only": {"network": {"options": {"normalisation": "local"}}},
     "fine normalisation only": {"network": {"options": {"normalisation": "local", "box_px": 9}}},
     "no confidence": {"network": {"options": {"weighted": False}}},
@@ -74,7 +86,10 @@ def configuration(change: Mapping[str, Any], *, steps: int, folder: Path) -> Tra
     base = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     change = dict(change)
     ranges = change.pop("ranges", None)
+    more_samples = change.pop("more_samples", None)
     settings = merged(base, change)
+    if more_samples is not None:
+        settings["samples"]["kinds"].append(more_samples)
     if ranges is not None:
         path = folder / "ranges.yaml"
         path.write_text(yaml.safe_dump(ranges), encoding="utf-8")
