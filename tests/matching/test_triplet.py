@@ -14,7 +14,7 @@ from scipy import ndimage
 from scipy.interpolate import griddata
 
 import ogive
-from ogive.matching.features import orientation
+from ogive.matching.features import FeaturePair, highpass, orientation, sobel
 from ogive.model import DateError, Flag, GridError, InputError
 from ogive.simulation.sequence import simple_sequence
 
@@ -188,6 +188,52 @@ def test_learned_features_by_name(aged):
     assert right(triplet, aged) > 1.2 * right(pair, aged)
 
 
+def test_learned_features_of_several_bands_or_of_each_image_its_own(fresh):
+    """A network of two bands gets both, and a network for each image is what one for all is."""
+    pytest.importorskip("torch")
+    from ogive.similarity.features import LearnedFeature
+    from ogive.similarity.networks import build_network
+
+    network = LearnedFeature(network=build_network("small", bands=2).eval(), name="two bands")
+    looks = [np.stack([image, image[::-1]])[:, :160, :160] for image in fresh.images]
+    found = ogive.match_triplet(*looks, features=network, **OPTIONS)
+    assert found.attrs["features"] == "two bands"
+    each = ogive.match_triplet(*looks, features=[network] * 3, **OPTIONS)
+    stacks = [network(look, None) for look in looks]
+    given_stacks = ogive.match_triplet(*stacks, **OPTIONS)
+    for other in (each, given_stacks):
+        np.testing.assert_array_equal(found["dx"], other["dx"])
+        np.testing.assert_array_equal(found["closure_residual"], other["closure_residual"])
+    with pytest.raises(InputError, match="takes images of 2 bands, not of 1"):
+        ogive.match_triplet(*(look[0] for look in looks), features=network, **OPTIONS)
+
+
+def test_features_of_each_image_its_own(fresh):
+    """A negative is found again by features that know of it, and by others is not."""
+
+    def negative(image, valid, *, threads):
+        return -highpass(image, valid, threads=threads)
+
+    first, middle, last = fresh.images
+    looks = (first, 6000 - middle, last)
+    known, unknown = (
+        ogive.match_triplet(*looks, features=features, **OPTIONS)
+        for features in ([highpass, negative, highpass], highpass)
+    )
+    assert known.attrs["features"] == "highpass / negative"
+    assert (known["closure_residual"] < 0.2).mean() > 0.8
+    assert (unknown["closure_residual"] < 0.2).mean() < 0.1
+
+
+def test_bands_are_put_side_by_side(fresh):
+    """Of a name or function; only under the default three dimensions are a stack."""
+    looks = [np.stack([image, image**2 / 3000])[:, :200, :200] for image in fresh.images]
+    by_name = ogive.match_triplet(*looks, features="sobel", smoothing=0.0, **OPTIONS)
+    stacks = [np.concatenate([sobel(band) for band in look]) for look in looks]
+    np.testing.assert_array_equal(by_name["dx"], ogive.match_triplet(*stacks, **OPTIONS)["dx"])
+    assert by_name.attrs["features"] == "sobel"
+
+
 def test_stacks_and_functions_give_what_their_name_gives(fresh):
     by_name = ogive.match_triplet(*fresh.images, smoothing=0.0, **OPTIONS)
     by_function = ogive.match_triplet(*fresh.images, features=orientation, **OPTIONS)
@@ -236,6 +282,18 @@ def test_units_and_directions_are_those_of_the_coordinates(fresh):
         np.testing.assert_allclose(
             metres[name].values, factor * pixels[name].values, rtol=1e-4, atol=1e-3
         )
+
+
+def test_the_rest_of_the_road_takes_a_triplet(fresh):
+    """Filters, calibration and velocities: 5 px of 10 m in 50 days are 365 m/yr on the trunk."""
+    found = ogive.match_triplet(*fresh.images, **OPTIONS)
+    speed = np.hypot(*(truth(found, true[-1]) for true in (fresh.dx_px, fresh.dy_px)))
+    moved = ogive.calibrate(ogive.remove_outliers(found), speed < 0.01)
+    velocity = ogive.to_velocity(moved, days=50.0, pixel_size_m=10.0)
+    off = velocity["v"].values - speed * 10 * 365.25 / 50
+    # A tenth of a pixel is 7 m/yr; more of what bends inside a window at the margins.
+    assert np.nanmedian(np.abs(off)) < 7.3
+    assert np.isfinite(velocity["v"]).mean() > 0.85
 
 
 def test_a_prior_takes_the_search_to_fast_ice():
@@ -300,7 +358,11 @@ def test_threads_change_nothing(fresh):
     ("change", "error", "sentence"),
     [
         ({"features": "texture"}, InputError, "no features 'texture'"),
-        ({"features": 3}, InputError, "one name or one function"),
+        ({"features": 3}, InputError, "a name, a function, or a sequence"),
+        ({"features": FeaturePair(sobel, sobel)}, InputError, "a name, a function, or a sequence"),
+        ({"features": [sobel, "highpass", sobel]}, InputError, "a name, a function, or a sequence"),
+        ({"features": [sobel, sobel]}, InputError, "2 feature functions for 3 images"),
+        ({"features": [sobel, highpass, sobel]}, InputError, "2 channels: as many are needed"),
         ({"correlator": "optical"}, InputError, "no correlator"),
         ({"subpixel": "parabola"}, InputError, "no sub-pixel method"),
         ({"search": 0}, InputError, "at least 1"),
@@ -346,7 +408,7 @@ def test_bad_images_are_told():
         return np.stack([image] * one_channel_more.calls)
 
     one_channel_more.calls = 0
-    with pytest.raises(InputError, match="as many are needed for each image"):
+    with pytest.raises(InputError, match="1 and 2 and 3 channels: as many are needed"):
         ogive.match_triplet(a, b, c, features=one_channel_more, **OPTIONS)
     with pytest.raises(InputError, match="gave an array of shape"):
         ogive.match_triplet(

@@ -46,6 +46,7 @@ _QUALITIES = (
     "snr",
     "prediction_distance",
     "forward_backward_distance",
+    "closure_residual",
     "valid_fraction",
     "confidence",
     "source",

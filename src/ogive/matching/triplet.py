@@ -20,28 +20,22 @@ from numpy.typing import NDArray
 from ..model import Flag, InputError
 from .errors import noise_factor
 from .evidence import Joint, chance_snr
-from .features import Feature, feature_names
+from .features import Feature
 from .field import Field, Points, _remove_bias, _variances
 from .interpolation import interpolation_bias
-from .joint import JointSearch, Leg, Stack, refine_legs, search_points
+from .joint import JointSearch, Stack, refine_legs, search_points
 from .kernels import BoolArray, Float32Array
 from .legs import Refined
 from .looks import Looks, looks_of
 from .match import Image, _as_dataset, _available_threads, _check_options
 from .spectra import PairSpectra
+from .triplet_closure import with_closure
 from .triplet_features import end_spectra, stacks_of
+from .triplet_functions import look_features
 
 __all__ = ["match_triplet"]
 
-LONG_NAMES = {
-    "snr": "joint squared peak correlation over the mean square of the rest of the surfaces",
-    "closure_residual": "length of d12(x) + d23(x + d12) - d13(x), best supported middle image",
-    "closure_dx": "d12(x) + d23(x + d12) - d13(x) along +x",
-    "closure_dy": "d12(x) + d23(x + d12) - d13(x) along +y",
-    "middle_dx": "displacement along +x, from the first image to the middle one",
-    "middle_dy": "displacement along +y, from the first image to the middle one",
-    "path_support": "twice the log likelihood ratio of the path by the middle image",
-}
+SNR = "joint squared peak correlation over the mean square of the rest of the surfaces"
 
 
 def match_triplet(
@@ -49,7 +43,7 @@ def match_triplet(
     middle: Image | Sequence[Image],
     last: Image,
     *,
-    features: str | Feature = "orientation",
+    features: str | Feature | Sequence[Feature] = "orientation",
     window: int = 32,
     step: int = 8,
     search: int = 8,
@@ -73,8 +67,9 @@ def match_triplet(
     Parameters
     ----------
     first, last
-        ``(y, x)`` images on one grid, as for `ogive.match`; or stacks ``(channel, y, x)`` of
-        features, which are correlated as they are.
+        ``(y, x)`` images on one grid, as for `ogive.match`, or ``(band, y, x)`` ones for features
+        of several bands. Under ``"orientation"`` and ``"adaptive"`` three-dimensional arrays are
+        themselves stacks of features, correlated as they are.
     middle
         One image, or several in the order of their dates; none (``[]``) for matching by pair with
         the same correlator.
@@ -83,7 +78,8 @@ def match_triplet(
         ``"highpass"``, ``"highpass-gaussian"``, ``"wallis"``, ``"laplacian"``, ``"sobel"``,
         ``"near-anomaly-offset"``; ``"adaptive"``: the filter of greatest likelihood of the first
         and the last image; ``"learned"`` and other names that installed packages give; or a
-        function (see `ogive.matching.features.Feature`).
+        function (see `ogive.matching.features.Feature`), or one for each image, first to last,
+        where each knows its own sun and date. Channels of all may be many, and are as many.
     window, step
         Side of the square windows (8-128) and distance between points, in pixels.
     search
@@ -161,14 +157,13 @@ def match_triplet(
     (4, 2)
     """
     looks = looks_of(first, middle, last, mask=mask, dates=dates)
-    _check(
-        looks, window, step, search, features, correlator, subpixel, smoothing, min_valid, min_snr
-    )
+    _check(looks, window, step, search, correlator, subpixel, smoothing, min_valid, min_snr)
+    chosen = look_features(features, len(looks.images), bands=looks.images[0].ndim == 3)
     threads = threads or _available_threads()
     points = Points.of_image(looks.shape, window, step)
     how = JointSearch(correlator, window, search, min_valid)
     stacks, name = stacks_of(
-        looks, features, prior, points, how, smoothing_px=smoothing, threads=threads
+        looks, chosen, prior, points, how, smoothing_px=smoothing, threads=threads
     )
     joint, flag = search_points(stacks, points, how, threads)
     least = chance_snr(search) if min_snr is None else float(min_snr)
@@ -185,24 +180,16 @@ def match_triplet(
     result = _as_dataset(field, looks.axes, looks.shape, subpixel)
     del result.attrs["coarse_search_kept_share"]
     result.attrs.update(correlator=correlator, search_px=search)
-    result["snr"].attrs["long_name"] = LONG_NAMES["snr"]
-    return _with_closure(result, joint, legs, looks)
+    result["snr"].attrs["long_name"] = SNR
+    return with_closure(result, joint, legs, looks)
 
 
 def _check(
-    looks: Looks, window: int, step: int, search: int, features: Any, correlator: str,
-    subpixel: str, smoothing: float | None, min_valid: float, min_snr: float | None,
+    looks: Looks, window: int, step: int, search: int, correlator: str, subpixel: str,
+    smoothing: float | None, min_valid: float, min_snr: float | None,
 ) -> None:  # fmt: skip
     """Refuse options that cannot be used."""
     _check_options(looks.shape, window, step, "none", min_valid, smoothing)
-    if isinstance(features, str) and features not in feature_names():
-        known = ", ".join(feature_names())
-        raise InputError(f"no features {features!r}: take one of {known}, or a function")
-    if not (isinstance(features, str) or callable(features)):
-        raise InputError(
-            f"features of all images are needed by one name or one function, not a "
-            f"{type(features).__name__}"
-        )
     if correlator not in ("frequency", "spatial"):
         raise InputError(f"no correlator {correlator!r}: take 'frequency' or 'spatial'")
     if subpixel not in ("translation", "affine", "quadratic"):
@@ -273,44 +260,3 @@ def _gauss_newton_errors(
         bias = interpolation_bias(spectra.frequency, spectra.power, spectra.coherence)
         _remove_bias(planes, points, bias)
     return _variances(planes, points, noise)
-
-
-def _with_closure(result: xr.Dataset, joint: Joint, legs: list[Leg], looks: Looks) -> xr.Dataset:
-    """Add what the middle images say, in the units and directions of the coordinates."""
-    if not legs:
-        return result
-    axes = looks.axes
-    shape = (len(legs), result.sizes["y"], result.sizes["x"])
-    measured = result["flag"].values == Flag.MEASURED
-    middle_dx, middle_dy, onward_dx, onward_dy, support = (
-        np.stack(values).reshape(shape)
-        for values in (
-            [leg.before.u * axes.dx for leg in legs],
-            [leg.before.v * axes.dy for leg in legs],
-            [leg.after.u * axes.dx for leg in legs],
-            [leg.after.v * axes.dy for leg in legs],
-            [path.support for path in joint.paths],
-        )
-    )
-    closure_dx = middle_dx + onward_dx - result["dx"].values
-    closure_dy = middle_dy + onward_dy - result["dy"].values
-    best = np.argmax(np.where(np.isfinite(support), support, -np.inf), axis=0)[None]
-    residual = np.take_along_axis(np.hypot(closure_dx, closure_dy), best, axis=0)[0]
-    speaks = np.take_along_axis(support, best, axis=0)[0] > 0
-    planes = {
-        "closure_dx": closure_dx, "closure_dy": closure_dy, "middle_dx": middle_dx,
-        "middle_dy": middle_dy, "path_support": support,
-    }  # fmt: skip
-    for name, values in planes.items():
-        values = np.where(measured, values, np.nan).astype(np.float32)
-        unit = "1" if name == "path_support" else axes.units
-        result[name] = (
-            ("middle", "y", "x"), values, {"long_name": LONG_NAMES[name], "units": unit},
-        )  # fmt: skip
-    result["closure_residual"] = (
-        ("y", "x"), np.where(measured & speaks, residual, np.nan).astype(np.float32),
-        {"long_name": LONG_NAMES["closure_residual"], "units": axes.units},
-    )  # fmt: skip
-    if looks.dates is not None:
-        result = result.assign_coords(middle_time=("middle", looks.dates[1:-1]))
-    return result

@@ -1,4 +1,4 @@
-"""Features of several looks, made alike: by name, by function, given, or by the looks' own filter.
+"""Stacks of several looks: what feature functions make of them, or the looks' own filter.
 
 What a filter or a smoothing should be follows from spectra of windows that are aligned; a sparse
 joint search with high-passed images aligns them beforehand.
@@ -7,6 +7,7 @@ joint search with high-passed images aligns them beforehand.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,13 +17,14 @@ from numpy.typing import NDArray
 from ..model import Flag, InputError
 from .errors import best_smoothing_px
 from .evidence import chance_snr
-from .features import FEATURES, Feature, fill_invalid, find_feature, highpass, smoothed
+from .features import FEATURES, Feature, fill_invalid, highpass, smoothed
 from .field import Points
 from .joint import JointSearch, Stack, search_points
 from .kernels import BoolArray, Float32Array, dilate, spline_coefficients, summed_area
 from .looks import Looks
 from .match import _prior_on_points
 from .spectra import PairSpectra, apply_filter, filter_taps, measure_spectra
+from .triplet_functions import LookFeatures
 
 __all__ = ["end_spectra", "stacks_of"]
 
@@ -41,7 +43,7 @@ Moves = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 def stacks_of(
     looks: Looks,
-    features: str | Feature,
+    features: LookFeatures,
     prior: xr.Dataset | None,
     points: Points,
     search: JointSearch,
@@ -53,8 +55,10 @@ def stacks_of(
 
     Parameters
     ----------
-    looks, features, prior
+    looks, prior
         As for `ogive.match_triplet`.
+    features
+        From `ogive.matching.triplet_functions.look_features`.
     points, search
         Where and how they will be searched.
     smoothing_px
@@ -67,16 +71,13 @@ def stacks_of(
     InputError
         A feature function that gives another shape, or not as many channels for each look.
     """
-    given = looks.images[0].ndim == 3
-    if given:
-        made, name = list(looks.images), "given"
-    elif features == "adaptive":
+    name = features.name
+    if features.given:
+        made = list(looks.images)
+    elif not features.functions:
         made, name = _adaptive(looks, prior, search, threads)
     else:
-        function = find_feature(features) if isinstance(features, str) else features
-        own = features if isinstance(features, str) else getattr(function, "__name__", "own")
-        name = str(getattr(function, "name", own))
-        made = _made(looks, function, threads)
+        made = _made(looks, features.functions, threads)
         if smoothing_px is None and name in FEATURES:
             spectra = _sparse_spectra(looks, made, prior, search, ERROR_WINDOWS, threads)
             if spectra is not None:
@@ -86,7 +87,9 @@ def stacks_of(
         if smoothing_px:
             made = [smoothed(stack, smoothing_px, threads=threads) for stack in made]
             name = f"{name}, smoothed by {smoothing_px:g} px"
-    return _ready(looks, made, _moves(looks, prior, points), points.window_px, threads), name
+    margin_px = 0 if features.given else MASK_MARGIN_PX
+    moves = _moves(looks, prior, points)
+    return _ready(looks, made, moves, points.window_px, threads, margin_px=margin_px), name
 
 
 def end_spectra(
@@ -115,17 +118,17 @@ def end_spectra(
     )  # fmt: skip
 
 
-def _made(looks: Looks, function: Feature, threads: int) -> list[Float32Array]:
-    """What a feature function makes of each look."""
+def _made(looks: Looks, functions: Sequence[Feature], threads: int) -> list[Float32Array]:
+    """What the feature functions make of their looks."""
     made = []
-    for image, valid in zip(looks.images, looks.valid, strict=True):
+    for function, image, valid in zip(functions, looks.images, looks.valid, strict=True):
         stack = function(image, valid, threads=threads)
         made.append(_checked(stack, looks.shape))
     channels = sorted({stack.shape[0] for stack in made})
     if len(channels) > 1:
         raise InputError(
-            f"the feature function gave {' and '.join(map(str, channels))} channels: as many are "
-            "needed for each image"
+            f"the features have {' and '.join(map(str, channels))} channels: as many are needed "
+            "for each image"
         )
     return made
 
@@ -150,19 +153,23 @@ def _flat_limit(stack: Float32Array, window_px: int) -> float:
 
 
 def _ready(
-    looks: Looks, made: list[Float32Array], moves: Moves, window_px: int, threads: int
+    looks: Looks,
+    made: list[Float32Array],
+    moves: Moves,
+    window_px: int,
+    threads: int,
+    *,
+    margin_px: int = MASK_MARGIN_PX,
 ) -> list[Stack]:
-    """Stacks with what the kernels need beside them."""
-    given = looks.images[0].ndim == 3
+    """Stacks with what the kernels need beside them; a filter reaches over the edge of gaps."""
     gappy = any(valid is not None for valid in looks.valid)
     stacks = []
     for stack, valid, (move_y, move_x) in zip(made, looks.valid, moves, strict=True):
         known = None
         if gappy:
             known = np.ones(looks.shape, np.bool_) if valid is None else valid
-            if not given:
-                # A filter reaches over the edge of what is valid.
-                known = ~dilate(~known, MASK_MARGIN_PX)
+            if margin_px:
+                known = ~dilate(~known, margin_px)
         gaps = np.zeros((0, 0), np.int32) if known is None else summed_area(~known)
         spline = spline_coefficients(stack, threads=threads)
         least = _flat_limit(stack, window_px)
@@ -218,7 +225,7 @@ def _adaptive(
     looks: Looks, prior: xr.Dataset | None, search: JointSearch, threads: int
 ) -> tuple[list[Float32Array], str]:
     """All looks through the filter of greatest likelihood of the first and the last one."""
-    rough = _made(looks, highpass, threads)
+    rough = _made(looks, [highpass] * len(looks.images), threads)
     filled = []
     for image, valid in zip(looks.images, looks.valid, strict=True):
         whole = fill_invalid(image, valid, threads=threads)
