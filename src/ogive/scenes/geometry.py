@@ -22,33 +22,31 @@ the map's x and y allow for the convergence of the grid and for its scale.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import odc.geo.xr  # noqa: F401  (gives images their .odc accessor)
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from odc.geo.geobox import GeoBox
 
 from ogive.model import GridError, InputError, Scene
 
-from .geometry_landsat import read_metadata, read_scene_angles
+from .geometry_grid import centres_of, geobox_of, view_dataset
+from .geometry_landsat import read_scene_angles
 from .geometry_orbit import NOMINAL_ORBITS, flight_azimuth_deg, nominal_sight
+from .geometry_scene import best_file, item_scene, scene_of_angles
 from .geometry_sentinel2 import read_tile_angles
-from .geometry_sight import AngleUnits, Places, Sight, map_plane, places_of
-from .names import scene_from_name
+from .geometry_sight import AngleUnits, Places, Sight
 
 __all__ = ["KINDS", "given_view", "item_scene", "scene_of_angles", "view_geometry"]
 
 KINDS = ("per-pixel", "scene-mean", "nominal")
 """How well the angles are known: read for the pixel, read for the scene, or the orbit's own."""
 
-_BAND = {"sentinel-2": "B08", "landsat": "B08"}
 _ALTITUDE_M = {"sentinel-2": 790_000.0, "landsat": 707_000.0}
 _log = logging.getLogger(__name__)
 
@@ -104,8 +102,8 @@ def view_geometry(
     ...     "view_azimuth")]
     ('nominal', [7.4, 108.7])
     """
-    geobox = grid if isinstance(grid, GeoBox) else _geobox(grid)
-    places = _centres(geobox)
+    geobox = grid if isinstance(grid, GeoBox) else geobox_of(grid)
+    places = centres_of(geobox)
     return _view(source, geobox, places, band=band, height_m=height_m, detector=detector)
 
 
@@ -135,8 +133,8 @@ def given_view(
     xarray.Dataset
         As of `view_geometry`.
     """
-    geobox = grid if isinstance(grid, GeoBox) else _geobox(grid)
-    places = _centres(geobox)
+    geobox = grid if isinstance(grid, GeoBox) else geobox_of(grid)
+    places = centres_of(geobox)
     angles = [np.asarray(value, np.float64) for value in (zenith, azimuth)]
     for name, angle in zip(("zenith", "azimuth"), angles, strict=True):
         if angle.ndim and angle.shape != tuple(geobox.shape):
@@ -147,7 +145,7 @@ def given_view(
     sight = Sight(*(np.broadcast_to(part, places.x.shape) for part in (sight.east, sight.north)))
     flight = flight_azimuth_deg(mission, places.latitude_deg)
     kind = "per-pixel" if angles[0].ndim else "scene-mean"
-    return _dataset(sight, flight, geobox, places, {"geometry": kind, "source": "given angles"})
+    return view_dataset(sight, flight, geobox, places, {"geometry": kind, "source": "given angles"})
 
 
 def _view(
@@ -160,7 +158,7 @@ def _view(
     detector: NDArray[np.integer] | None,
 ) -> xr.Dataset:
     if isinstance(source, str | Path):
-        path = _best_file(Path(source))
+        path = best_file(Path(source))
         if path.suffix == ".xml":
             return _of_tile(path, geobox, places, band or "B08", detector)
         if path.name.endswith("_ANG.txt"):
@@ -192,7 +190,7 @@ def _of_tile(
         "band": angles.band,
         "relative_orbit": angles.relative_orbit,
     }
-    view = _dataset(sight, flight, geobox, places, told)
+    view = view_dataset(sight, flight, geobox, places, told)
     view["detector"] = (geobox.dimensions, detectors, {"long_name": "detector that saw the pixel"})
     return view
 
@@ -213,7 +211,7 @@ def _of_coefficients(
         "path": angles.path_number,
     }
     flight = flight_azimuth_deg("landsat", places.latitude_deg)
-    return _dataset(sight, flight, geobox, places, told)
+    return view_dataset(sight, flight, geobox, places, told)
 
 
 def _of_scene(
@@ -246,7 +244,7 @@ def _of_scene(
     believed = track is None or scene.properties.get("view_angles") != "catalogue"
     if believed and scene.view_zenith_deg is not None and scene.view_azimuth_deg is not None:
         sight = _spread(scene, places, ascending=ascending)
-        return _dataset(sight, flight, geobox, places, {"geometry": "scene-mean", **told})
+        return view_dataset(sight, flight, geobox, places, {"geometry": "scene-mean", **told})
     if track is None:
         raise InputError(
             f"{source} has no view angles, and its orbit is not known: pass its MTD_TL.xml or "
@@ -256,7 +254,7 @@ def _of_scene(
     if warn:
         _log.warning("%s: no angle file, the nominal geometry of orbit %d is used", source, track)
     sight = nominal_sight(scene.mission, track, places, height_m=height, ascending=ascending)
-    return _dataset(sight, flight, geobox, places, {"geometry": "nominal", **told})
+    return view_dataset(sight, flight, geobox, places, {"geometry": "nominal", **told})
 
 
 def _spread(scene: Scene, places: Places, *, ascending: bool) -> Sight:
@@ -278,248 +276,6 @@ def _spread(scene: Scene, places: Places, *, ascending: bool) -> Sight:
     return Sight(mean.east - fall * np.sin(turn), mean.north - fall * np.cos(turn))
 
 
-def scene_of_angles(path: str | Path) -> Scene:
-    """Tell which scene a file of angles belongs to, with the angles that are of the whole scene.
-
-    Parameters
-    ----------
-    path
-        ``MTD_TL.xml``, ``*_ANG.txt``, ``*_MTL.txt``, a STAC item, or a folder with one of them.
-
-    Raises
-    ------
-    InputError
-        If it is none of these.
-    """
-    path = _best_file(Path(path))
-    if path.suffix == ".xml":
-        tile = read_tile_angles(path)
-        return Scene(
-            id=path.parent.name, time=tile.time, mission="sentinel-2", satellite=tile.satellite,
-            sensor="MSI", relative_orbit=tile.relative_orbit, tile=tile.tile,
-        )  # fmt: skip
-    if path.name.endswith("_ANG.txt"):
-        coefficients = read_scene_angles(path)
-        return Scene(
-            id=path.name.removesuffix("_ANG.txt"), time=coefficients.time, mission="landsat",
-            satellite=coefficients.satellite, path=coefficients.path_number,
-        )  # fmt: skip
-    if path.name.endswith("_MTL.txt"):
-        return _of_mtl(path)
-    try:
-        item = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is neither an angle file nor a STAC item: {error}") from error
-    if not isinstance(item, Mapping) or item.get("type") != "Feature":
-        raise InputError(f"{path} is no STAC item: its type is {_kind(item)}")
-    return item_scene(item)
-
-
-def _kind(item: Any) -> str:
-    return repr(item.get("type")) if isinstance(item, Mapping) else type(item).__name__
-
-
-def _of_mtl(path: Path) -> Scene:
-    told = read_metadata(path)
-    missing = [key for key in ("WRS_PATH", "DATE_ACQUIRED", "SPACECRAFT_ID") if key not in told]
-    if missing:
-        raise InputError(f"{path} has no {', '.join(missing)}: it is no Landsat MTL file")
-    clock = str(told.get("SCENE_CENTER_TIME", "00:00:00")).strip('"').rstrip("Z")[:15]
-    return Scene(
-        id=path.name.removesuffix("_MTL.txt"),
-        time=datetime.fromisoformat(f"{told['DATE_ACQUIRED']}T{clock}"),
-        mission="landsat",
-        satellite=str(told["SPACECRAFT_ID"])[-1],
-        path=int(told["WRS_PATH"]),
-        row=int(told["WRS_ROW"]) if "WRS_ROW" in told else None,
-    )
-
-
-def item_scene(item: Mapping[str, Any]) -> Scene:
-    """Read a scene, its orbit and its angles from a STAC item, or from a plain mapping.
-
-    Many catalogues give ``view:off_nadir: 0`` to all images, which is no measurement: angles count
-    only where an azimuth comes with them, and where the orbit is not known or is a simulated one.
-
-    Parameters
-    ----------
-    item
-        A STAC item; or ``mission`` with ``relative_orbit`` or ``path``, and what else a Scene has.
-
-    Raises
-    ------
-    InputError
-        If the mission is not told.
-    """
-    if "properties" not in item:
-        return _plain_scene(item)
-    told: Mapping[str, Any] = item["properties"]
-    mission, satellite = _mission(told, str(item.get("id", "")))
-    identifier = str(item.get("id", ""))
-    zenith, azimuth = _item_angles(told)
-    orbit = _item_orbit(told, item) if mission == "sentinel-2" else None
-    track = _whole(told.get("landsat:wrs_path")) if mission == "landsat" else None
-    if (orbit or track) is not None and not told.get("ogive:simulated"):
-        zenith, azimuth = None, None
-    return Scene(
-        id=identifier,
-        time=_item_time(told, identifier),
-        mission=mission,
-        satellite=satellite,
-        relative_orbit=orbit,
-        path=track,
-        view_zenith_deg=zenith,
-        view_azimuth_deg=azimuth,
-        properties={
-            "centre": _middle(item),
-            "sat:orbit_state": told.get("sat:orbit_state", "descending"),
-        },
-    )
-
-
-def _plain_scene(item: Mapping[str, Any]) -> Scene:
-    if "mission" not in item:
-        raise InputError(
-            "a mapping of view angles must be a STAC item, or name its mission and its "
-            f"relative_orbit or path: it has {', '.join(map(str, item)) or 'nothing'}"
-        )
-    values = {"id": "", "time": datetime.min, **item}
-    unknown = set(values) - set(Scene.__dataclass_fields__)
-    if unknown:
-        raise InputError(f"a scene has no {', '.join(sorted(unknown))}")
-    return Scene(**values)
-
-
-def _mission(told: Mapping[str, Any], identifier: str) -> tuple[str, str]:
-    platform = str(told.get("platform", "")).lower().replace("_", "-")
-    if "sentinel-2" in platform or identifier.startswith("S2"):
-        return "sentinel-2", platform[-2:].upper() if "sentinel-2" in platform else identifier[1:3]
-    if "landsat" in platform or identifier.startswith(("LC", "LE", "LT")):
-        return "landsat", platform[-1:] or identifier[3:4]
-    return platform, ""
-
-
-def _item_angles(told: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """Zenith at the ground and azimuth; ``off_nadir`` is at the satellite, and a little smaller."""
-    azimuth = told.get("view:azimuth")
-    zenith = told.get("view:incidence_angle")
-    if azimuth is None:
-        return None, None
-    if zenith is None and told.get("view:off_nadir"):
-        ratio = 1.0 + 0.1233 if "sentinel" in str(told.get("platform", "")).lower() else 1.1105
-        sine = ratio * np.sin(np.deg2rad(float(told["view:off_nadir"])))
-        zenith = float(np.rad2deg(np.arcsin(sine)))
-    if zenith is None:
-        return None, None
-    return float(zenith), float(azimuth)
-
-
-def _item_time(told: Mapping[str, Any], identifier: str) -> datetime:
-    text = told.get("datetime") or told.get("start_datetime")
-    if text is None:
-        return scene_from_name(identifier).time
-    time = datetime.fromisoformat(str(text))
-    return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
-
-
-def _item_orbit(told: Mapping[str, Any], item: Mapping[str, Any]) -> int | None:
-    given = _whole(told.get("sat:relative_orbit"))
-    if given is not None:
-        return given
-    for name in (told.get("s2:product_uri"), told.get("sentinel:product_id"), item.get("id")):
-        parts = [part for part in str(name).split("_") if part[:1] == "R" and part[1:].isdigit()]
-        if parts:
-            return int(parts[0][1:])
-    return None
-
-
-def _whole(value: Any) -> int | None:
-    return None if value in (None, "") else int(value)
-
-
-def _middle(item: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Longitude and latitude of the middle of the footprint, across the date line too."""
-    geometry = item.get("geometry")
-    if not geometry or "coordinates" not in geometry:
-        return None
-    from shapely.geometry import shape
-    from shapely.ops import transform
-
-    outline = shape(geometry)
-    west, _, east, _ = outline.bounds
-    if east - west > 180:
-        outline = transform(lambda x, y: (np.where(np.asarray(x) < 0, x + 360.0, x), y), outline)
-    centre = outline.centroid
-    return float((centre.x + 180) % 360 - 180), float(centre.y)
-
-
-def _best_file(path: Path) -> Path:
-    """Find the best description of the view in a folder; a file is taken as it is."""
-    if not path.exists():
-        raise InputError(f"{path} does not exist: it should hold the view angles of a scene")
-    if path.is_file():
-        return path
-    for pattern in ("MTD_TL.xml", "*_ANG.txt", "*_MTL.txt", "*.json"):
-        found = sorted(path.rglob(pattern))
-        if len(found) > 1:
-            raise InputError(
-                f"{path} holds {len(found)} files {pattern}: name the one of the scene"
-            )
-        if found:
-            return found[0]
-    raise InputError(f"{path} holds no MTD_TL.xml, *_ANG.txt, *_MTL.txt or STAC item")
-
-
-def _geobox(data: xr.DataArray | xr.Dataset) -> GeoBox:
-    geobox = data.odc.geobox
-    if not isinstance(geobox, GeoBox):
-        raise GridError("the map has no regular grid: view angles are wanted for pixels of one")
-    return geobox
-
-
-def _centres(geobox: GeoBox) -> Places:
-    rows, columns = np.mgrid[0 : geobox.shape.y, 0 : geobox.shape.x] + 0.5
-    x, y = geobox.affine * (columns, rows)
-    return places_of(x, y, geobox.crs)
-
-
 def _refuse_elsewhere(sight: Sight, path: Path) -> None:
     if not np.isfinite(sight.east).any():
         raise InputError(f"the scene of {path} sees no pixel of the grid: it belongs elsewhere")
-
-
-def _dataset(
-    sight: Sight, flight: Any, geobox: GeoBox, places: Places, told: Mapping[str, Any]
-) -> xr.Dataset:
-    plane = map_plane(places)
-    dims = geobox.dimensions
-    degrees = {"units": "degree"}
-    values: dict[str, tuple[Any, dict[str, str]]] = {
-        "view_zenith": (
-            sight.zenith_deg,
-            {**degrees, "standard_name": "sensor_zenith_angle"},
-        ),
-        "view_azimuth": (
-            sight.azimuth_deg,
-            {**degrees, "standard_name": "sensor_azimuth_angle"},
-        ),
-        "flight_azimuth": (flight, {**degrees, "long_name": "direction of the ground track"}),
-        "sight_x": (
-            plane.x(sight),
-            {"units": "1", "long_name": "way towards the satellite along x per height"},
-        ),
-        "sight_y": (
-            plane.y(sight),
-            {"units": "1", "long_name": "way towards the satellite along y per height"},
-        ),
-    }
-    view = xr.Dataset(
-        {
-            name: (dims, np.asarray(value, np.float32), attributes)
-            for name, (value, attributes) in values.items()
-        },
-        coords={dim: geobox.coordinates[dim].values for dim in dims},
-        attrs={key: value for key, value in told.items() if value is not None},
-    )
-    result: xr.Dataset = view.odc.assign_crs(geobox.crs)
-    return result

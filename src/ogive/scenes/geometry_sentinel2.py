@@ -13,9 +13,7 @@ from the grids, and to the pixel where the detectors' footprints are passed.
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,16 +25,12 @@ from scipy import ndimage
 
 from ogive.model import InputError
 
-from .geometry_orbit import NOMINAL_ORBITS, flight_azimuth_deg
+from .geometry_granule import BANDS, Granule, band_number, read_grid
+from .geometry_orbit import flight_azimuth_deg
 from .geometry_sight import Array, Places, Sight, places_of
 
 __all__ = ["BANDS", "TileAngles", "read_tile_angles"]
 
-BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
-"""In the order of the file's ``bandId``, 0 to 12."""
-
-# Absolute orbits count from the launch, relative ones from a fixed place: R = (A - this) mod 143.
-_ORBITS_BEFORE: Mapping[str, int] = {"S2A": 140, "S2B": 26}
 _ALTITUDE_M = 790_000.0
 
 
@@ -231,7 +225,7 @@ def read_tile_angles(path: str | Path, band: str = "B08") -> TileAngles:
     InputError
         If the file is no granule's metadata, or holds no viewing angle of the band.
     """
-    path, number = Path(path), _band_number(band)
+    path, number = Path(path), band_number(band)
     try:
         root = ET.parse(path).getroot()
     except (OSError, ET.ParseError) as error:
@@ -241,24 +235,24 @@ def read_tile_angles(path: str | Path, band: str = "B08") -> TileAngles:
         for grid in root.iter("Viewing_Incidence_Angles_Grids")
         if grid.get("bandId") == str(number)
     ]
-    seen = [(int(grid.get("detectorId", 0)), *_read_grid(grid, path)) for grid in grids]
+    seen = [(int(grid.get("detectorId", 0)), *read_grid(grid, path)) for grid in grids]
     seen = [item for item in seen if np.isfinite(item[1]).any()]
     if not seen:
         raise InputError(
             f"{path} holds no viewing angles of {band}: it is no granule's MTD_TL.xml, or the band "
             "saw nothing of the tile; without it the nominal geometry of the orbit can be taken"
         )
-    told = _Told(root, path)
+    granule = Granule(root, path)
     angles = TileAngles(
         path=path,
-        tile=told.tile,
-        satellite=told.satellite,
-        time=told.time,
-        relative_orbit=told.relative_orbit,
+        tile=granule.tile,
+        satellite=granule.satellite,
+        time=granule.time,
+        relative_orbit=granule.relative_orbit,
         band=BANDS[number],
-        crs=pyproj.CRS.from_user_input(told.text("HORIZONTAL_CS_CODE")),
-        left_m=float(told.text("Geoposition/ULX")),
-        top_m=float(told.text("Geoposition/ULY")),
+        crs=pyproj.CRS.from_user_input(granule.text("HORIZONTAL_CS_CODE")),
+        left_m=float(granule.text("Geoposition/ULX")),
+        top_m=float(granule.text("Geoposition/ULY")),
         step_m=float(grids[0].findtext("Zenith/COL_STEP", "nan")),
         detectors=tuple(item[0] for item in seen),
         east=np.stack([item[1] for item in seen]),
@@ -278,70 +272,3 @@ def _sorted(angles: TileAngles) -> TileAngles:
         angles.crs, angles.left_m, angles.top_m, angles.step_m,
         tuple(angles.detectors[k] for k in order), angles.east[order], angles.north[order],
     )  # fmt: skip
-
-
-def _band_number(band: str) -> int:
-    """Accept B8, B08, 8 and the like.
-
-    Examples
-    --------
-    >>> _band_number("B8"), _band_number("b8a"), _band_number("B11")
-    (7, 8, 11)
-    """
-    plain = band.strip().upper().removeprefix("B").lstrip("0")
-    known = {name.removeprefix("B").lstrip("0"): k for k, name in enumerate(BANDS)}
-    if plain not in known:
-        raise InputError(f"Sentinel-2 has no band {band!r}: there are {', '.join(BANDS)}")
-    return known[plain]
-
-
-def _read_grid(grid: ET.Element, path: Path) -> tuple[Array, Array]:
-    angles = []
-    for name in ("Zenith", "Azimuth"):
-        rows = [(row.text or "").split() for row in grid.findall(f"{name}/Values_List/VALUES")]
-        try:
-            values = np.array(rows, np.float64)
-        except ValueError as error:
-            raise InputError(f"the viewing grids of {path} have rows of unequal length") from error
-        if values.ndim != 2:
-            raise InputError(f"the viewing grids of {path} are empty")
-        angles.append(values)
-    if np.isnan(angles[0]).all():
-        return angles[0], angles[1]
-    sight = Sight.from_angles(*angles)
-    return sight.east, sight.north
-
-
-class _Told:
-    """What the granule says of itself."""
-
-    def __init__(self, root: ET.Element, path: Path) -> None:
-        self.root, self.path = root, path
-
-    def text(self, name: str) -> str:
-        found = self.root.findtext(f".//{name}")
-        if not found:
-            raise InputError(f"{self.path} has no {name}: it is not the metadata of a granule")
-        return found.strip()
-
-    @property
-    def tile(self) -> str:
-        found = re.search(r"_(T\d{2}[A-Z]{3})", self.text("TILE_ID"))
-        return found.group(1) if found else ""
-
-    @property
-    def satellite(self) -> str:
-        return self.text("TILE_ID")[1:3]
-
-    @property
-    def time(self) -> datetime:
-        return datetime.fromisoformat(self.text("SENSING_TIME").rstrip("Z")[:26])
-
-    @property
-    def relative_orbit(self) -> int | None:
-        name = self.text("TILE_ID")
-        found = re.search(r"_A(\d{6})_", name)
-        if found is None or name[:3] not in _ORBITS_BEFORE:
-            return None
-        tracks = NOMINAL_ORBITS["sentinel-2"].tracks
-        return (int(found.group(1)) - _ORBITS_BEFORE[name[:3]] - 1) % tracks + 1
