@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import odc.geo.xr  # noqa: F401  (gives datasets their .odc accessor)
+import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
@@ -20,7 +22,7 @@ from ogive.workflow.runfile_settings import RunFile
 
 from .region import cache_of, outline_of, signer_of, zone_grid
 
-__all__ = ["PairGrid", "image_grid", "pair_grid", "step_px"]
+__all__ = ["PairGrid", "image_grid", "matched_pixels", "pair_grid", "step_px"]
 
 EDGE_PX = 32
 """So far the images go beyond the region, for its outermost points to be searched and filtered.
@@ -105,14 +107,15 @@ def pair_grid(earlier: GeoBox, later: GeoBox, settings: RunFile) -> PairGrid:
     boxes = [box.boundingbox for box in (zone.pad(edge_cells), earlier, other)]
     left, bottom = (max(box.bbox[k] for box in boxes) for k in (0, 1))
     right, top = (min(box.bbox[k] for box in boxes) for k in (2, 3))
-    first_x, count_x = _cells(left, right, zone.affine.c, spacing_m, margin_px * pixel_m)
-    first_y, count_y = _cells(-top, -bottom, -zone.affine.f, spacing_m, margin_px * pixel_m)
+    step = step_px(spacing_m, pixel_m)
+    lengths = spacing_m, step * pixel_m, margin_px * pixel_m
+    first_x, count_x = _points(left, right, zone.affine.c, *lengths)
+    first_y, count_y = _points(-top, -bottom, -zone.affine.f, *lengths)
     if count_x < 1 or count_y < 1:
         raise NoOverlapError(
             "the two scenes share too little of the region for a window of "
             f"{window_px} pixels: enlarge the region, or leave the pair out"
         )
-    step = step_px(spacing_m, pixel_m)
     corner_x = _on_lattice(first_x - margin_px * pixel_m, earlier.affine.c, pixel_m)
     corner_y = -_on_lattice(first_y - margin_px * pixel_m, -earlier.affine.f, pixel_m)
     shape = (count_y - 1) * step + window_px, (count_x - 1) * step + window_px
@@ -120,15 +123,22 @@ def pair_grid(earlier: GeoBox, later: GeoBox, settings: RunFile) -> PairGrid:
     return PairGrid(GeoBox(shape, place, earlier.crs), step)
 
 
-def _cells(
-    low: float, high: float, origin: float, spacing: float, margin: float
+def _points(
+    low: float, high: float, origin: float, spacing: float, step: float, margin: float
 ) -> tuple[float, int]:
-    """First centre, and count, of the cells whose windows lie between two edges."""
-    first = math.ceil((low + margin - origin) / spacing - 0.5)
-    last = math.floor((high - margin - origin) / spacing - 0.5)
-    return origin + (first + 0.5) * spacing, last - first + 1
+    """First of the points whose windows lie between two edges, on the centre of a cell; count."""
+    first = origin + (math.ceil((low + margin - origin) / spacing - 0.5) + 0.5) * spacing
+    # Lengths of metres and more: a millionth of a step is rounding.
+    return first, math.floor((high - margin - first) / step + 1e-6) + 1
 
 
 def _on_lattice(place: float, origin: float, pixel: float) -> float:
     """Move a place to the nearest edge between pixels."""
     return origin + round((place - origin) / pixel) * pixel
+
+
+def matched_pixels(moved: xr.Dataset) -> GeoBox:
+    """Recover the pixels that a displacement was matched on."""
+    shape = int(moved.attrs["image_rows"]), int(moved.attrs["image_columns"])
+    place = Affine(*(float(value) for value in moved.attrs["image_transform"]))
+    return GeoBox(shape, place, moved.odc.crs)
