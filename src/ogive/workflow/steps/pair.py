@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ogive.model import InputError, Scene
 from ogive.scenes.network import PairIndices, pair_indices
@@ -32,6 +33,8 @@ __all__ = ["jobs", "perform", "plan"]
 
 NAME = "pair"
 VERSION = 1
+TOGETHER = 16
+"""So many earlier scenes are paired with so many later ones before others are read."""
 
 
 def plan(region: Region) -> Planned:
@@ -77,10 +80,33 @@ def perform(job: Job) -> Product:
 
 
 def _place_by_place(known: KnownScenes, chosen: PairIndices) -> PairIndices:
-    """Put pairs of one place and orbit together, so that images are kept while they are needed."""
-    place = np.array([place_of(scene) for scene in known.scenes])[chosen.earlier]
-    order = np.lexsort((chosen.later, chosen.earlier, place))
-    return PairIndices(chosen.earlier[order], chosen.later[order])
+    """Put pairs together that share images, so that these are kept while they are needed.
+
+    Pairs of one place and orbit follow each other, and among them those of some earlier scenes with
+    some later ones: a cache that holds twice `TOGETHER` windows then reads a window once for
+    `TOGETHER` pairs, where row after row of pairs would need room for all scenes within the
+    longest baseline, or read one for each pair.
+    """
+    places = np.array([place_of(scene) for scene in known.scenes])
+    block = _rank_in(places) // TOGETHER
+    earlier, later = chosen
+    order = np.lexsort((later, earlier, block[later], block[earlier], places[earlier]))
+    return PairIndices(earlier[order], later[order])
+
+
+def _rank_in(places: NDArray[np.str_]) -> NDArray[np.int64]:
+    """Count the scenes of one place in their order.
+
+    Examples
+    --------
+    >>> _rank_in(np.array(["a", "b", "a", "a", "b"])).tolist()
+    [0, 0, 1, 2, 1]
+    """
+    order = np.argsort(places, kind="stable")
+    _, first, counts = np.unique(places[order], return_index=True, return_counts=True)
+    rank = np.empty(places.size, np.int64)
+    rank[order] = np.arange(places.size) - np.repeat(first, counts)
+    return rank
 
 
 def place_of(scene: Scene) -> str:
