@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -45,7 +46,7 @@ def workers(cluster: str, settings: RunFile) -> Iterator[Client]:
     InputError
         If there is no such cluster.
     ClusterError
-        If the scheduler does not answer.
+        If the scheduler does not answer, or there is no SLURM here.
     """
     # A job is done once more where its worker died, and then it has failed: it may be what kills.
     with dask.config.set({"distributed.scheduler.allowed-failures": 2}):
@@ -93,6 +94,12 @@ def _started(cluster: str, settings: RunFile) -> Any:
 def _slurm(settings: RunFile) -> Any:
     if find_spec("dask_jobqueue") is None:
         raise InputError("SLURM needs dask-jobqueue: install it by pip install 'ogive[cluster]'")
+    # Otherwise the run would wait for workers that nobody was asked for.
+    if shutil.which("sbatch") is None:
+        raise ClusterError(
+            "there is no SLURM on this machine (no command sbatch): run it on a machine that "
+            "submits jobs, or take --cluster local"
+        )
     from dask_jobqueue.slurm import SLURMCluster
 
     asked = settings.run.slurm
@@ -103,6 +110,9 @@ def _slurm(settings: RunFile) -> Any:
         processes=asked.cores,
         memory=asked.memory,
         walltime=asked.walltime,
+        interface=asked.interface,
+        # Any free port: several runs may share a login node.
+        scheduler_options={"dashboard_address": ":0"},
     )
     cluster.scale(jobs=asked.jobs)
     return cluster

@@ -19,6 +19,7 @@ __all__ = [
     "MatchSettings",
     "PairSettings",
     "RegionSettings",
+    "ReportSettings",
     "RunFile",
     "RunSettings",
     "SearchSettings",
@@ -179,6 +180,11 @@ class InvertSettings(Settings):
 
     sampling_days: float = Field(default=36.0, gt=0, description="Length of the periods.")
     regularisation: float = Field(default=100.0, gt=0, description="Weight of steady flow.")
+    closure: Literal["dates", "combined"] = Field(
+        default="dates",
+        description="dates: unknowns between all acquisitions; combined: between the periods' ends,\n"
+        "where observations can be added up to them (one orbit, dense in time).",
+    )
 
 
 class AnnualSettings(Settings):
@@ -195,6 +201,15 @@ class AnnualSettings(Settings):
     )
 
 
+class ReportSettings(Settings):
+    """What the report shows."""
+
+    points: tuple[tuple[float, float], ...] = Field(
+        default=(),
+        description="Longitude and latitude of places whose series are shown; []: ogive chooses.",
+    )
+
+
 class SlurmSettings(Settings):
     """What is asked of a SLURM cluster, for each job."""
 
@@ -204,6 +219,9 @@ class SlurmSettings(Settings):
     queue: str | None = Field(default=None, description="Partition.")
     walltime: str = Field(default="12:00:00", description="Longest time of a job.")
     account: str | None = Field(default=None, description="Whom it is charged to.")
+    interface: str | None = Field(
+        default=None, description="Network by which jobs reach the run, such as ib0; null: any."
+    )
 
 
 class RunSettings(Settings):
@@ -252,6 +270,7 @@ class RunFile(Settings):
     annual: AnnualSettings = Field(
         default=AnnualSettings(), description="How cubes become annual maps."
     )
+    report: ReportSettings = Field(default=ReportSettings(), description="What the report shows.")
     run: RunSettings = Field(
         default=RunSettings(), description="How it is run: nothing here changes a result."
     )
