@@ -60,7 +60,7 @@ def ground_of(settings: RunFile, grid: GeoBox) -> Ground:
     return found
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)  # of a whole tile 120 MB each; pairs of one place follow each other
 def _by_glaciers(
     path: Path, told: str, grid: GeoBox, beside_m: float | None, edge_m: float
 ) -> Ground:
