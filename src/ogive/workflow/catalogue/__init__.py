@@ -7,18 +7,7 @@ that many runs on many machines share the work and none is done twice or lost.
 """
 
 from .again import begin_again
-from .claims import (
-    Claim,
-    Failure,
-    Product,
-    Result,
-    claim,
-    give_back,
-    give_back_dead,
-    record,
-    renew,
-    unfinished,
-)
+from .claims import Claim, claim, give_back, give_back_dead, renew, unfinished
 from .database import CatalogueError
 from .entries import (
     Entered,
@@ -32,6 +21,7 @@ from .entries import (
 from .owner import is_dead, new_owner
 from .plan import Planned, plan_pairs, plan_units
 from .products import Published, all_paths, paths_of, products_of
+from .results import Failure, Product, Result, record
 from .schema import open_catalogue
 from .status import ErrorKind, RegionStatus, StepStatus, region_status
 

@@ -7,27 +7,23 @@ the same task (one was thought dead) one is recorded.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, case, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, case, func, select, update
 
 from .database import now_s, read, transact
 from .entries import parts_of
 from .owner import is_dead
-from .tables import DONE, FAILED, PENDING, RUNNING, PairRow, ProductRow, TaskRow
+from .tables import FAILED, PENDING, RUNNING, PairRow, TaskRow
 
 __all__ = [
+    "FREE",
     "Claim",
-    "Failure",
-    "Product",
-    "Result",
     "claim",
     "give_back",
     "give_back_dead",
-    "record",
     "renew",
     "unfinished",
 ]
@@ -35,7 +31,8 @@ __all__ = [
 LOST = "Lost"
 """Kind of the error of a task whose runs have died once too often."""
 _AT_ONCE = 5_000
-_FREE = {"owner": "", "lease_until_s": 0.0}
+FREE = {"owner": "", "lease_until_s": 0.0}
+"""What a task that nobody works on has in its columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,59 +60,6 @@ class Claim:
     attempts: int
     earlier_id: int | None
     later_id: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Product:
-    """What a task has published.
-
-    Parameters
-    ----------
-    fingerprint
-        Of what it was made of.
-    path
-        File or folder, relative to the region's folder.
-    bytes, checksum
-        Its size, and BLAKE2b of its content.
-    figures
-        What it shows, in figures, for the report.
-    """
-
-    fingerprint: str
-    path: str
-    bytes: int
-    checksum: str
-    figures: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a task has no product.
-
-    Parameters
-    ----------
-    kind
-        Name of the error's class.
-    error
-        Its sentence.
-    again_after_s
-        Seconds until it may be tried again; ``None`` if that would not help.
-    """
-
-    kind: str
-    error: str
-    again_after_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of a claim: a product or a failure, where, and how long it took."""
-
-    claim: Claim
-    outcome: Product | Failure
-    host: str
-    wall_s: float
-    cpu_s: float
 
 
 def claim(
@@ -194,7 +138,7 @@ def give_back(engine: Engine, *, owner: str, task_ids: Sequence[int] | None = No
 
     def release(connection: Connection) -> int:
         mine = (TaskRow.owner == owner, TaskRow.state == RUNNING)
-        free: dict[str, Any] = {**_FREE, "state": PENDING, "attempts": TaskRow.attempts - 1}
+        free: dict[str, Any] = {**FREE, "state": PENDING, "attempts": TaskRow.attempts - 1}
         if task_ids is None:
             return connection.execute(update(TaskRow).where(*mine).values(**free)).rowcount
         return sum(
@@ -220,31 +164,6 @@ def give_back_dead(engine: Engine) -> int:
     return transact(engine, lambda connection: connection.execute(expire).rowcount) if dead else 0
 
 
-def record(engine: Engine, results: Iterable[Result], *, owner: str) -> list[Result]:
-    """Record what became of claims, each if it still stands.
-
-    Parameters
-    ----------
-    engine
-        Of `open_catalogue`.
-    results
-        Products, which have been published already, and failures.
-    owner
-        Who claimed the tasks.
-
-    Returns
-    -------
-    list of Result
-        Those that were recorded; the claims of the others had been given to somebody else.
-    """
-    wanted = list(results)
-
-    def write(connection: Connection) -> list[Result]:
-        return [result for result in wanted if _record_one(connection, result, owner)]
-
-    return transact(engine, write) if wanted else []
-
-
 def unfinished(engine: Engine, step: str) -> int:
     """Count the tasks of a step that are pending, or in somebody's hands."""
     statement = select(func.count()).where(
@@ -267,7 +186,7 @@ def _give_back_expired(connection: Connection, step: str, max_attempts: int) -> 
             update(TaskRow)
             .where(TaskRow.id.in_(part))
             .values(
-                **_FREE,
+                **FREE,
                 state=case((hopeless, FAILED), else_=PENDING),
                 error_kind=case((hopeless, LOST), else_=""),
                 error=case((hopeless, told), else_=""),
@@ -291,49 +210,3 @@ def _claims(connection: Connection, ids: Sequence[int]) -> list[Claim]:
         .order_by(TaskRow.id)
     )
     return [Claim(*row) for row in connection.execute(statement)]
-
-
-def _record_one(connection: Connection, result: Result, owner: str) -> bool:
-    outcome = result.outcome
-    values: dict[str, Any] = {
-        **_FREE,
-        "host": result.host[:96],
-        "wall_s": result.wall_s,
-        "cpu_s": result.cpu_s,
-        "finished_s": now_s(),
-    }
-    if isinstance(outcome, Product):
-        values |= {"state": DONE, "error_kind": "", "error": ""}
-    else:
-        again = outcome.again_after_s
-        values |= {
-            "state": FAILED if again is None else PENDING,
-            "not_before_s": 0.0 if again is None else now_s() + again,
-            "error_kind": outcome.kind[:64],
-            "error": outcome.error,
-        }
-    still_ours = (
-        TaskRow.id == result.claim.task_id,
-        TaskRow.owner == owner,
-        TaskRow.attempts == result.claim.attempts,
-        TaskRow.state == RUNNING,
-    )
-    if connection.execute(update(TaskRow).where(*still_ours).values(**values)).rowcount != 1:
-        return False
-    if isinstance(outcome, Product):
-        _enter_product(connection, result.claim.task_id, outcome)
-    return True
-
-
-def _enter_product(connection: Connection, task_id: int, product: Product) -> None:
-    connection.execute(delete(ProductRow).where(ProductRow.task_id == task_id))
-    connection.execute(
-        insert(ProductRow).values(
-            task_id=task_id,
-            fingerprint=product.fingerprint,
-            path=product.path,
-            bytes=product.bytes,
-            checksum=product.checksum,
-            figures=json.dumps(product.figures, allow_nan=False),
-        )
-    )

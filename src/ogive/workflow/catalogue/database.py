@@ -101,6 +101,8 @@ def connect(url: str | Path) -> Engine:
         raise CatalogueError(_no_driver(address, error)) from error
     if address.get_backend_name() == "sqlite":
         _set_up_sqlite(engine)
+    elif address.get_backend_name() == "postgresql":
+        _set_up_postgresql(engine)
     try:
         with engine.connect():
             pass
@@ -159,6 +161,16 @@ def _set_up_sqlite(engine: Engine) -> None:
     def _(connection: Connection) -> None:
         reads = connection.get_execution_options().get(_READ, False)
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def _set_up_postgresql(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def _(connection: Any, record: Any) -> None:
+        # A server that crashes may forget its last moment, but nothing in the midst: claims that
+        # it forgot are made again, and products that it forgot are found where they lie.
+        usual, connection.autocommit = connection.autocommit, True
+        connection.execute("SET synchronous_commit TO off")
+        connection.autocommit = usual
 
 
 # ---- transactions --------------------------------------------------------------------------------
