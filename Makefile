@@ -3,6 +3,8 @@
 #   make test      the tests (under ten minutes on two cores);  make test-all  with the long ones
 #   make check     style, types, who imports whom
 #   make bench     speed, as ratios against references of the same run
+#   make docs      the pages, whose tutorials run: docs/_build
+#   make docs-links   do the links to other sites lead anywhere (asks the network)
 PYTHON ?= python3
 VENV := .venv
 ifeq ($(OS),Windows_NT)
@@ -12,7 +14,7 @@ BIN := $(VENV)/bin
 endif
 WORKERS ?= 2
 
-.PHONY: demo test test-all check bench docs-figures clean
+.PHONY: demo test test-all check bench docs docs-links clean
 
 $(BIN)/.core: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +24,10 @@ $(BIN)/.core: pyproject.toml
 
 $(BIN)/.test: $(BIN)/.core
 	$(BIN)/python -m pip install --quiet -e ".[test,check]"
+	touch $@
+
+$(BIN)/.docs: $(BIN)/.core
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
 	touch $@
 
 demo: $(BIN)/.core
@@ -42,8 +48,11 @@ check: $(BIN)/.test
 bench: $(BIN)/.test
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=min,median,rounds
 
-docs-figures: $(BIN)/.test
-	$(BIN)/python docs/figures.py
+docs: $(BIN)/.docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -b html docs docs/_build/html
+
+docs-links: $(BIN)/.docs
+	$(BIN)/python -m sphinx -b linkcheck -D nb_execution_mode=off docs docs/_build/links
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache demo
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache demo docs/_build
