@@ -3,7 +3,7 @@
 #   make test      the tests (under ten minutes on two cores);  make test-all  with the long ones
 #   make check     style, types, who imports whom
 #   make bench     speed, as ratios against references of the same run
-#   make docs      the pages, whose tutorials run: docs/_build
+#   make docs      the pages, whose tutorials run, the report and the slides: docs/_build
 #   make docs-links   do the links to other sites lead anywhere (asks the network)
 PYTHON ?= python3
 VENV := .venv
@@ -50,6 +50,7 @@ bench: $(BIN)/.test
 
 docs: $(BIN)/.docs
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going -b html docs docs/_build/html
+	$(BIN)/python docs/report/make.py docs/_build
 
 docs-links: $(BIN)/.docs
 	$(BIN)/python -m sphinx -b linkcheck -D nb_execution_mode=off docs docs/_build/links
