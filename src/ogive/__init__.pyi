@@ -26,6 +26,7 @@ from .series.coherence import stable_rmse as stable_rmse
 from .series.coherence import vector_coherence as vector_coherence
 from .series.elevation import invert_with_elevation_bias as invert_with_elevation_bias
 from .series.filters import filter_cube as filter_cube
+from .series.invert import drop_duplicate_pairs as drop_duplicate_pairs
 from .series.invert import invert as invert
 from .series.section import section as section
 from .series.trend import trend as trend

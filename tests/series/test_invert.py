@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+
 import dask
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ogive.model import DAYS_PER_YEAR, DateError, InputError
+from ogive.series.combinations import closure_matrices
 from ogive.series.invert import drop_duplicate_pairs, invert
-from ogive.series.network import build_network, closure_matrices
+from ogive.series.network import build_network
 
 CONVERGED, LIMIT, NOTHING, NO_REDUNDANCY = 0, 1, 2, 3
 
@@ -448,5 +452,43 @@ def test_bad_cubes_are_told(simulate, pairs):
         invert(cube.drop_vars("vx_error"))
     with pytest.raises(InputError, match="'vy'"):
         invert(cube.drop_vars("vy"))
-    with pytest.raises(InputError, match="meter/day"):
-        invert(cube.assign(vx=cube.vx.assign_attrs(units="meter/day")))
+    for name in ("vx", "vy_error"):
+        other = cube.assign({name: cube[name].assign_attrs(units="meter/day")})
+        with pytest.raises(InputError, match=f"'{name}' is in 'meter/day' but must be in meter/ye"):
+            invert(other)
+
+
+def test_what_states_no_units_is_taken_for_meter_per_year(simulate, pairs):
+    """As it says of itself: arithmetic with a cube leaves no attributes."""
+    cube = simulate(*pairs(20))
+    assert "units" not in cube.vx.attrs
+    told = cube.copy()
+    for name in ("vx", "vy", "vx_error", "vy_error"):
+        told[name] = cube[name].assign_attrs(units="m/yr")
+    xr.testing.assert_equal(invert(cube, "12D", threads=1), invert(told, "12D", threads=1))
+
+
+def test_pairs_that_no_combination_reaches_are_told(simulate, caplog):
+    # Nothing leads from a date of the 24-day series to day 30 or 42.
+    cube = simulate([0, 24, 0, 30], [24, 48, 48, 42])
+    series = invert(cube, "24D", threads=1)
+    assert series.attrs["inversion_pairs_left_out"] == 1
+    assert "leaves out 1 of 4 pairs" in caplog.text
+    caplog.clear()
+    series = invert(cube, "24D", closure="dates", threads=1)
+    assert series.attrs["inversion_pairs_left_out"] == 0
+    assert not caplog.text
+
+
+def test_the_command_and_a_run_have_the_same_defaults():
+    from ogive.cli.series import invert as command
+    from ogive.workflow.runfile_settings import InvertSettings
+
+    here = inspect.signature(invert).parameters
+    there = inspect.signature(command).parameters
+    for name in ("regularisation", "closure", "weights", "acceleration"):
+        assert there[name].default == here[name].default
+    assert f"{there['sampling'].default}D" == here["sampling"].default
+    run = InvertSettings()
+    assert run.regularisation == here["regularisation"].default
+    assert pd.Timedelta(days=run.sampling_days) == pd.Timedelta(here["sampling"].default)

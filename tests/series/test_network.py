@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ogive.model import DateError, InputError
-from ogive.series.network import build_network, closure_matrices
+from ogive.series.combinations import closure_matrices
+from ogive.series.network import build_network
 
 START = np.datetime64("2015-01-01", "ns")
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from ogive.model import InputError
+from ogive.series.combinations import closure_matrices
 from ogive.series.invert import invert
-from ogive.series.network import build_network, closure_matrices
+from ogive.series.network import build_network
 
 NO_REWEIGHTING = {"tukey_c": 1e6, "threads": 1}
 
@@ -46,7 +47,8 @@ def dense_errors(cube, closure, sampling_days, regularisation, image_error_m):
     inverse[1:, 1:] = back @ back.T
     H[1:] = back @ orthogonal[: spread.size].T * root.T
     count = spread.size
-    bound = np.trace(A @ H)
+    # The trace of the hat matrix A H, or more where rows share observations.
+    bound = np.trace((A @ H @ B * (variance / typical)) @ B.T / spread[:, None])
     residual = B @ y.T - A @ (H @ B @ y.T)
     residual = (residual**2 / spread[:, None]).sum(axis=0) / (count - bound)
     # What images leave in the residuals: the square of AS, by the mean of its bounds.

@@ -25,11 +25,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .combinations import Combinations
 from .lanes import LANES, inner
-from .network import Combinations, Plan
-from .propagation import pull_of_observation, rows_of_observations
+from .network import Plan
 from .rows import Rows
 from .scale import MAD_TO_SIGMA, median
+from .shared_observations import pull_of_observation, rows_of_observations
 from .solver import BLOCK, Envelope
 from .subnetworks import find_subnetworks
 

@@ -24,9 +24,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from .combinations import Combinations, combine, empty_combinations
 from .lanes import LANES, aligned, inner
 from .loading import Block, load_pixel
-from .network import Combinations, Plan, combine, empty_combinations
+from .network import Plan
 from .normal import (
     assemble,
     expect_smooth_velocity,

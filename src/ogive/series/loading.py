@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .combinations import Combinations, combine
 from .lanes import inner
-from .network import Combinations, Plan, combine
+from .network import Plan
 from .propagation import Result
 from .rows import Rows
 from .scale import median

@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .combinations import Combinations
 from .lanes import LANES, inner, load, spread, store
-from .network import Combinations, Plan
-from .propagation import add_noise
+from .network import Plan
 from .rows import Rows, add_rows, pull, residuals
+from .shared_observations import add_noise
 from .solver import Envelope, solve_two
 from .state import ERRORS, Options, PixelLanes, links_of
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ogive.model import DAYS_PER_YEAR, DateError, InputError
 
-__all__ = ["Observations", "Pairs", "check_cube", "pairs_of"]
+__all__ = ["METER_PER_YEAR", "Observations", "Pairs", "check_cube", "pairs_of"]
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -18,7 +18,7 @@ Whole = NDArray[np.int64]
 
 EPOCH = np.datetime64("2000-01-01", "ns")
 
-_UNITS = ("meter/year", "m/yr", "m/y", "meter/year (365.25 days)")
+METER_PER_YEAR = ("meter/year", "m/yr", "m/y", "meter/year (365.25 days)")
 _IMAGE_PIXEL_M = {"2": 10.0, "4": 30.0, "5": 30.0, "7": 15.0, "8": 15.0, "9": 15.0}
 
 
@@ -113,7 +113,7 @@ def check_cube(cube: xr.Dataset) -> None:
         if set(cube[name].dims) != {"mid_date", "y", "x"}:
             raise InputError(f"'{name}' must have the dimensions mid_date, y, x")
         units = cube[name].attrs.get("units")
-        if units not in _UNITS:
+        if units not in METER_PER_YEAR:
             said = "states no units" if units is None else f"is in {units!r}"
             raise InputError(
                 f"'{name}' {said} but must be in meter/year: read the cube by ogive.open_cube, "

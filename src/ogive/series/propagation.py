@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .combinations import Combinations
 from .lanes import LANES, inner
-from .network import Combinations, Plan
+from .network import Plan
 from .rows import Rows
 from .solver import Envelope
 from .subnetworks import find_subnetworks
@@ -19,13 +20,10 @@ from .subnetworks import find_subnetworks
 __all__ = [
     "Result",
     "UnitVariance",
-    "add_noise",
     "empty_result",
     "period_spreads",
-    "pull_of_observation",
     "read_off",
     "report",
-    "rows_of_observations",
     "unit_variance",
     "variance_in_time",
     "velocity_change",
@@ -137,7 +135,7 @@ class UnitVariance(NamedTuple):
 @inner
 def unit_variance(
     rows: Rows, total: int, count: int, lane: int, c: int, scale: float, tukey_c: float,
-    literal: bool,
+    literal: bool, shared: float,
 ) -> UnitVariance:  # fmt: skip
     """σ0² of eq. 7 with the effective number of observations; NaN without redundancy.
 
@@ -145,7 +143,8 @@ def unit_variance(
     matrix (the regularisation leaves fewer than p free). Since the biweight also shrinks the
     residuals of good observations, the default adds Huber's correction (1981, eq. 7.6.6) for the
     slope of the influence function and its spread, without which 95 % intervals hold less.
-    ``count`` of the ``total`` rows are present.
+    ``count`` of the ``total`` rows are present; ``shared`` tells how many parameters more they take
+    up for the observations that they share (`sharing`).
     """
     effective, parameters, weighted, squares = 0.0, 0.0, 0.0, 0.0
     slope, slope_squares = 0.0, 0.0
@@ -168,6 +167,7 @@ def unit_variance(
             gradient = factor - 4.0 * z2 * np.sqrt(factor) / tukey_c**2
             slope += gradient
             slope_squares += gradient * gradient
+    parameters *= shared
     freedom = effective - parameters
     if not freedom >= 1.0:
         return UnitVariance(np.nan, np.nan, freedom)
@@ -194,76 +194,6 @@ def velocity_change(plan: Plan, solution: F8, expected: F8, c: int, lane: int) -
         total += change * change
         count += 1
     return total / max(count, 1)
-
-
-class Members(NamedTuple):
-    """The rows that each observation is part of: those from ``begin[y]`` to ``begin[y + 1]``."""
-
-    begin: I8
-    row: I8
-    sign: I8
-
-
-@inner
-def rows_of_observations(links: Combinations, total: int, observations: int) -> Members:
-    """List the rows by observation."""
-    begin = np.zeros(observations + 1, np.int64)
-    for r in range(total):
-        for k in range(links.members[r]):
-            begin[links.member[r, k] + 1] += 1
-    for y in range(observations):
-        begin[y + 1] += begin[y]
-    place = begin[:-1].copy()
-    row, sign = np.zeros(begin[-1], np.int64), np.zeros(begin[-1], np.int64)
-    for r in range(total):
-        for k in range(links.members[r]):
-            y = links.member[r, k]
-            row[place[y]], sign[place[y]] = r, links.sign[r, k]
-            place[y] += 1
-    return Members(begin, row, sign)
-
-
-@inner
-def pull_of_observation(
-    links: Combinations, rows: Rows, lane: int, members: Members, y: int, pull: F8, touched: I8
-) -> int:
-    """Column y of AᵀWB: ``pull`` at the nodes that are listed in ``touched``; returns how many."""
-    count = 0
-    for k in range(members.begin[y], members.begin[y + 1]):
-        r = members.row[k]
-        value = members.sign[k] * rows.weight[r, lane]
-        if value == 0.0:
-            continue
-        for node, part in ((links.end[r], value), (links.start[r], -value)):
-            known = False
-            for p in range(count):
-                known |= touched[p] == node
-            if not known:
-                touched[count] = node
-                count += 1
-                pull[node] = 0.0
-            pull[node] += part
-    return count
-
-
-@inner
-def add_noise(
-    plan: Plan, links: Combinations, rows: Rows, total: int, lane: int, obs_variance: F8,
-    step: float, shape: Envelope, envelope: F8,
-) -> None:  # fmt: skip
-    """Add step · AᵀW B Σ BᵀWA, the noise of rows that share observations."""
-    n, nodes = plan.first_date.size, plan.node_days.size
-    members = rows_of_observations(links, total, n)
-    pull, touched = np.zeros(nodes), np.zeros(nodes, np.int64)
-    for y in range(n):
-        count = pull_of_observation(links, rows, lane, members, y, pull, touched)
-        scale = step * obs_variance[y]
-        for p in range(count):
-            for q in range(p + 1):
-                i, j = max(touched[p], touched[q]) - 1, min(touched[p], touched[q]) - 1
-                if j >= 0:
-                    value = scale * pull[touched[p]] * pull[touched[q]]
-                    envelope[LANES * (shape.at[i] + j) + lane] += value
 
 
 @inner

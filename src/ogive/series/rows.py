@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .combinations import Combinations
 from .lanes import LANES, aligned, inner, load, spread, store, where_positive
-from .network import Combinations
 from .solver import Envelope
 
 __all__ = [

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .combinations import Combinations
 from .lanes import LANES, aligned, inner
-from .network import Combinations, Plan
+from .network import Plan
 from .rows import Rows
 from .solver import BLOCK
 

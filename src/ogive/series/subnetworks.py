@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .combinations import Combinations
 from .lanes import inner
-from .network import Combinations
 from .rows import Rows
 
 __all__ = ["find_subnetworks"]

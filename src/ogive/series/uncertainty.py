@@ -27,9 +27,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .combinations import Combinations
 from .image_errors import image_variance, kept_in_residuals, roughness_of_positions
 from .lanes import LANES, aligned, inner
-from .network import Combinations, Plan
+from .network import Plan
 from .propagation import (
     Result,
     period_spreads,
@@ -40,6 +41,7 @@ from .propagation import (
     velocity_change,
 )
 from .rows import Rows
+from .shared_observations import sharing
 from .solver import Envelope, solve_two
 from .state import ERRORS, NO_REDUNDANCY, Options, PixelLanes, links_of
 
@@ -112,13 +114,16 @@ def _variances(
     """
     pixel, total = lanes.pixel[lane], lanes.total[lane]
     residual, declared, gain, freedom = 0.0, 0.0, 0.0, 0.0
+    shared = 1.0
+    if plan.combine and not options.literal:
+        shared = sharing(plan, links, rows, total, lane, lanes.obs_variance[lane], shape, band)
     for c in range(c0, c1):
         typical = lanes.typical[c, lane]
         unit = np.nan
         if status != NO_REDUNDANCY:
             found = unit_variance(
                 rows, total, lanes.present[lane], lane, c, lanes.scale[c, lane], options.tukey_c,
-                options.literal,
+                options.literal, shared,
             )  # fmt: skip
             unit = found.value
             gain += found.gain / (c1 - c0)
