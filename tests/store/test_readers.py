@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import shutil
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import numpy as np
 import pyproj
 import pytest
 import rasterio
 import xarray as xr
+from fsspec.asyn import AsyncFileSystem
+from fsspec.registry import _registry
 
 from ogive.model import DateError, GridError, InputError
 from ogive.store.readers import open_cube
@@ -258,6 +266,80 @@ def test_the_cloud_needs_s3fs(monkeypatch):
         open_cube("s3://its-live-data/datacubes/cube.zarr")
     with pytest.raises(InputError, match="neither"):
         open_cube("ftp://somewhere/cube.zarr")
+
+
+class Bucket:
+    """A folder on the loopback, object by object, as a public bucket gives it."""
+
+    def __init__(self, folder: Path) -> None:
+        asked = self.asked = []
+
+        class Objects(SimpleHTTPRequestHandler):
+            def log_message(self, form, *values):
+                asked.append(self.path)
+
+        answer = partial(Objects, directory=str(folder))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), answer)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def get(self, name: str) -> bytes:
+        try:
+            with urlopen(f"{self.url}/{name}") as answer:
+                return answer.read()
+        except HTTPError as error:
+            error.close()
+            raise FileNotFoundError(name) from error
+
+    def __enter__(self) -> Bucket:
+        Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def s3_over_http(monkeypatch):
+    """Let s3:// addresses be read from a bucket on the loopback, in the place of s3fs."""
+
+    def serve(bucket: Bucket) -> None:
+        class S3OverHTTP(AsyncFileSystem):
+            protocol = "s3"
+            cachable = False
+
+            def __init__(self, *, anon: bool, **options):
+                assert anon, "public data need no credentials"
+                super().__init__(**options)
+
+            async def _cat_file(self, path, start=None, end=None, **options):
+                assert start is None
+                assert end is None
+                return await asyncio.to_thread(bucket.get, path)
+
+        monkeypatch.setitem(_registry, "s3", S3OverHTTP)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+
+    return serve
+
+
+def test_a_cube_in_the_cloud(tmp_path, s3_over_http):
+    """The road from an address to a canonical cube, with HTTP below in the place of s3fs."""
+    source = its_live_cube()
+    source["vx"].values[:] = 7
+    store = tmp_path / "its-live-data" / "datacubes" / "cube.zarr"
+    source.to_zarr(store, zarr_format=2, consolidated=True)
+    with Bucket(tmp_path) as bucket:
+        s3_over_http(bucket)
+        cube = open_cube("s3://its-live-data/datacubes/cube.zarr")
+        assert cube.vx.chunks is not None
+        asked = [path for path in bucket.asked if "/vx/" in path or "/vy/" in path]
+        assert not any(path.rsplit("/", 1)[1][0].isdigit() for path in asked)  # no chunk of a map
+        loaded = cube.load()
+        assert any("/vx/0" in path for path in bucket.asked)
+        xr.testing.assert_identical(loaded, open_cube(store).load())
+        with pytest.raises(InputError, match=r"missing\.zarr cannot be read as Zarr"):
+            open_cube("s3://its-live-data/datacubes/missing.zarr")
 
 
 def test_kaskawulsh(data_dir):
