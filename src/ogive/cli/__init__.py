@@ -17,6 +17,7 @@ from .annotate import annotate
 from .elevation_bias import elevation_bias
 from .outlines import outlines
 from .region import clean, new, retry, run, status
+from .report import report
 from .score import score
 from .series import annual, invert
 from .simulate import simulate
@@ -72,4 +73,5 @@ app.command()(run)
 app.command()(status)
 app.command()(retry)
 app.command()(clean)
+app.command()(report)
 app.add_typer(train_app, name="train")

@@ -75,7 +75,7 @@ def plot_point(
     axes.set_title(place, loc="left")
     _date_axis(axes)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="upper right", frameon=False)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False, borderaxespad=0.2)
     return figure
 
 

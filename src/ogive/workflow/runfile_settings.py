@@ -182,8 +182,8 @@ class InvertSettings(Settings):
     regularisation: float = Field(default=100.0, gt=0, description="Weight of steady flow.")
     closure: Literal["dates", "combined"] = Field(
         default="dates",
-        description="dates: unknowns between all acquisitions; combined: between the periods' ends,\n"
-        "where observations can be added up to them (one orbit, dense in time).",
+        description="dates: unknowns between all acquisitions; combined: between the ends of the\n"
+        "periods, for scenes of one orbit on a regular calendar.",
     )
 
 

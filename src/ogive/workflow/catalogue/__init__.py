@@ -24,6 +24,7 @@ from .products import Published, all_paths, paths_of, products_of
 from .results import Failure, Product, Result, record
 from .schema import open_catalogue
 from .status import ErrorKind, RegionStatus, StepStatus, region_status
+from .uses import SceneUse, uses_of_scenes
 
 __all__ = [
     "CatalogueError",
@@ -37,6 +38,7 @@ __all__ = [
     "Published",
     "RegionStatus",
     "Result",
+    "SceneUse",
     "StepStatus",
     "all_paths",
     "begin_again",
@@ -59,4 +61,5 @@ __all__ = [
     "renew",
     "scenes_of",
     "unfinished",
+    "uses_of_scenes",
 ]

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from ogive.correction.calibrate import calibrate
 from ogive.correction.outliers import limit_speed
@@ -21,6 +19,7 @@ from ogive.workflow.runfile_settings import RunFile
 from ogive.workflow.velocity import Motion, velocity_of
 
 from . import match
+from .grid import matched_pixels
 from .ground import ground_of
 from .job import NETCDF, Job, product_of
 from .region import Region, content, folder_of
@@ -96,7 +95,7 @@ def calibrated(moved: xr.Dataset, pair: Pair, settings: RunFile) -> xr.Dataset:
     xarray.Dataset
         As of `ogive.velocity`.
     """
-    grid = _image_grid(moved)
+    grid = matched_pixels(moved)
     still = ground_of(settings, grid).stable
     ground = None
     if still is None:
@@ -115,13 +114,6 @@ def calibrated(moved: xr.Dataset, pair: Pair, settings: RunFile) -> xr.Dataset:
     image = xr.DataArray(np.broadcast_to(np.float32(0), grid.shape), dims=("y", "x"))
     motion = Motion(moved, image, ground, pair, int(moved.attrs["search_px"]))
     return velocity_of(motion)
-
-
-def _image_grid(moved: xr.Dataset) -> GeoBox:
-    """Recover the pixels that a displacement was matched on."""
-    shape = int(moved.attrs["image_rows"]), int(moved.attrs["image_columns"])
-    place = Affine(*(float(value) for value in moved.attrs["image_transform"]))
-    return GeoBox(shape, place, moved.odc.crs)
 
 
 def _figures(velocity: xr.Dataset, pair: Pair) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def perform(job: Job) -> Product:
             path,
             sampling=chosen.sampling_days,
             regularisation=chosen.regularisation,
+            closure=chosen.closure,
         )
         figures = {"pairs": made.pairs, "periods": made.periods}
     return product_of(job, path, folder, figures)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import odc.geo.xr  # noqa: F401  (gives datasets their .odc accessor)
 import xarray as xr
+import zarr
 from odc.geo.geobox import GeoBox
 
 from ogive.model import InputError
@@ -99,6 +100,8 @@ def _append(cube: xr.Dataset, store: Path) -> None:
     cube = cube.reset_coords([name for name in cube.coords if name not in ("mid_date", "y", "x")])
     along = [name for name, field in cube.variables.items() if "mid_date" in field.dims]
     more = cube[along].drop_vars(["y", "x"])
+    # Appending writes the attributes of what is appended over those of the store.
+    more.attrs = zarr.open_group(store, mode="r").attrs.asdict()
     more.to_zarr(store, append_dim="mid_date", zarr_format=2, consolidated=True)
 
 
