@@ -5,6 +5,7 @@ python docs/make_report_figures.py     (some minutes; needs Chromium)
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from datetime import date, datetime
 from pathlib import Path
@@ -51,7 +52,9 @@ def main() -> None:
         run_region(region, cluster="threads")
         page = make_report(region, Path(folder) / "region.html")
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch()
+            browser = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+            )
             view = browser.new_page(viewport={"width": 1100, "height": 1340})
             view.goto(page.as_uri())
             view.screenshot(path=FIGURES / "report.png")
