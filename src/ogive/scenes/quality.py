@@ -80,6 +80,7 @@ _BEST_FIRST: Sequence[Sequence[str]] = (
     ("QA_PIXEL", "QA_RADSAT"),
 )
 
+_CODES = 256
 _log = logging.getLogger(__name__)
 
 
@@ -131,17 +132,16 @@ def clear_pixels(
         band: read_window(scene, band, grid, cache=cache, signer=signer, retries=retries)
         for band in bands
     }
-    found = {flaw: _found(flaw, codes) for flaw in dict.fromkeys(reject)}
-    if untold := [flaw for flaw, mask in found.items() if mask is None and flaw != "fill"]:
+    flaws = list(dict.fromkeys(reject))
+    bad, shares = _of_one_band(codes, flaws) if bands == ["SCL"] else _of_bands(codes, flaws)
+    if untold := [flaw for flaw in flaws if flaw not in shares and flaw != "fill"]:
         _log.info("%s tells nothing of %s", scene.id, " and ".join(untold))
-    masks = {flaw: mask for flaw, mask in found.items() if mask is not None}
-    bad = np.any(list(masks.values()), axis=0) if masks else np.zeros(grid.shape, bool)
     if grow_m and bad.any():
         bad = ndimage.distance_transform_edt(~bad, _spacing_m(grid)) <= grow_m
     clear: xr.DataArray = next(iter(codes.values())).copy(data=~bad)
     clear.name = "clear"
-    shares = {f"{flaw}_percent": 100 * float(mask.mean()) for flaw, mask in masks.items()}
-    clear.attrs = {"long_name": "pixel can be matched", "scene": scene.id, **shares}
+    percent = {f"{flaw}_percent": 100 * share for flaw, share in shares.items()}
+    clear.attrs = {"long_name": "pixel can be matched", "scene": scene.id, **percent}
     return clear
 
 
@@ -156,7 +156,7 @@ def flawed(band: str, codes: NDArray[np.integer], flaw: Flaw) -> NDArray[np.bool
     True
     """
     if band == "SCL":
-        return np.isin(codes, _CLASSES[flaw])
+        return _of_classes(codes, _CLASSES[flaw])
     bits = _BITS[band].get(flaw)
     if bits is None:
         return None
@@ -175,10 +175,42 @@ def _bands(scene: Scene) -> list[str]:
     )
 
 
-def _found(flaw: Flaw, codes: Mapping[str, xr.DataArray]) -> NDArray[np.bool_] | None:
-    masks = [flawed(band, image.values, flaw) for band, image in codes.items()]
-    told = [mask for mask in masks if mask is not None]
-    return np.any(told, axis=0) if told else None
+def _of_one_band(
+    codes: Mapping[str, xr.DataArray], flaws: Sequence[Flaw]
+) -> tuple[NDArray[np.bool_], dict[str, float]]:
+    """Bad pixels and the share of each flaw by the scene classification, in one pass."""
+    values = codes["SCL"].values
+    counts = np.sum(
+        [np.bincount(np.minimum(row, _CODES - 1), minlength=_CODES) for row in values], axis=0
+    )
+    shares = {flaw: float(counts[list(_CLASSES[flaw])].sum() / values.size) for flaw in flaws}
+    return _of_classes(values, [code for flaw in flaws for code in _CLASSES[flaw]]), shares
+
+
+def _of_classes(codes: NDArray[np.integer], classes: Collection[int]) -> NDArray[np.bool_]:
+    """Mark some classes row by row: numpy takes eight bytes for each pixel that it looks up."""
+    table = np.zeros(_CODES, bool)
+    table[list(classes)] = True
+    marked = np.empty(codes.shape, bool)
+    for row, out in zip(np.atleast_2d(codes), np.atleast_2d(marked), strict=True):
+        np.take(table, row, out=out, mode="clip")
+    return marked
+
+
+def _of_bands(
+    codes: Mapping[str, xr.DataArray], flaws: Sequence[Flaw]
+) -> tuple[NDArray[np.bool_], dict[str, float]]:
+    """Bad pixels and the share of each flaw of which a band tells."""
+    bad = np.zeros(next(iter(codes.values())).shape, bool)
+    shares: dict[str, float] = {}
+    for flaw in flaws:
+        masks = [flawed(band, image.values, flaw) for band, image in codes.items()]
+        told = [mask for mask in masks if mask is not None]
+        if told:
+            mask = np.logical_or.reduce(told)
+            bad |= mask
+            shares[flaw] = float(mask.mean())
+    return bad, shares
 
 
 def _spacing_m(grid: GeoBox) -> tuple[float, float]:
