@@ -399,6 +399,19 @@ def test_the_output_says_what_it_is(simulate, pairs):
     assert all(series[name].dtype != np.float64 for name in series.data_vars)
 
 
+def test_kept_weights_leave_the_errors_of_the_series(simulate, pairs):
+    """Errors that the cube has for pairs go by the same names."""
+    first, second = pairs(12)
+    cube = simulate(first, second)
+    assert cube.vx_error.dims == ("mid_date",)
+    plain, kept = (
+        invert(cube, "24D", threads=1, keep_weights=weights) for weights in (False, True)
+    )
+    assert kept.weight.dims[0] == "mid_date"
+    for name in ("vx_error", "vy_error", "v_error"):
+        xr.testing.assert_equal(kept[name].variable, plain[name].variable)
+
+
 def test_duplicates_are_told_and_can_be_dropped(simulate, pairs):
     cube = simulate(*pairs(20))
     twice = xr.concat([cube, cube.isel(mid_date=[0, 4])], dim="mid_date", data_vars="minimal")

@@ -58,7 +58,8 @@ def describe(
         if name in cube.variables:
             series = series.assign_coords({name: cube[name].variable})
     if weights:
-        dates = [name for name in cube.variables if cube[name].dims == ("mid_date",)]
+        # Errors of pairs go by the names of those of the series.
+        dates = [n for n in cube.variables if cube[n].dims == ("mid_date",) and n not in fields]
         series = series.assign_coords({name: cube[name].variable for name in dates})
     series = series.assign_coords(
         time=("time", edges[:-1] + (edges[1:] - edges[:-1]) / 2),
