@@ -38,7 +38,7 @@ copybutton_prompt_text = "$ "
 # ---- tutorials -----------------------------------------------------------------------------------
 
 nb_execution_mode = "cache"
-nb_execution_timeout = 300
+nb_execution_timeout = 900
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_merge_streams = True

@@ -15,7 +15,7 @@ MARK = re.compile(r"^<<(\w+)>>$", re.MULTILINE)
 
 ROAD = (
     "scenes", "matching", "triplets", "inversion", "orbits", "annual", "similarity", "training",
-    "annotate", "outlines", "simulation", "region", "viewer", "scores",
+    "annotate", "outlines", "simulation", "region", "report", "viewer", "scores",
 )  # fmt: skip
 """The pages of methods in the order of the data's road; further ones follow."""
 OTHERS = (
