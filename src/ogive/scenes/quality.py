@@ -183,7 +183,9 @@ def _of_one_band(
     counts = np.sum(
         [np.bincount(np.minimum(row, _CODES - 1), minlength=_CODES) for row in values], axis=0
     )
-    shares = {flaw: float(counts[list(_CLASSES[flaw])].sum() / values.size) for flaw in flaws}
+    shares: dict[str, float] = {
+        flaw: float(counts[list(_CLASSES[flaw])].sum() / values.size) for flaw in flaws
+    }
     return _of_classes(values, [code for flaw in flaws for code in _CLASSES[flaw]]), shares
 
 
