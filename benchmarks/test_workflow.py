@@ -2,9 +2,10 @@
 
     pytest benchmarks/test_workflow.py --benchmark-only -s
 
-The overhead is that of a whole run of the step ``match`` (claims, images from the cache, masks,
-files, checksums, records, Dask) over six pairs of some 1000 x 1000 pixels of a simulated archive on
-a server, against ``ogive.match`` and the filter of outliers alone: processor time of all threads.
+The overhead is that of a run of the step ``match`` over six pairs of some 1000 x 1000 pixels of a
+simulated archive on a server, in processor time against ``ogive.match`` and the filter of outliers
+alone. What the project promises (claims, images from the cache, files and their checksums, records:
+less than a tenth) is asserted; masks, and what Dask's threads take all the time, are told beside.
 Memory is the peak of a process of its own for one pair of made-up tiles, interpreter included.
 """
 
@@ -37,6 +38,9 @@ from ogive.workflow.steps import match
 PAIRS = 6
 MOST_OVERHEAD = 0.10
 """Of the matching's processor time."""
+PROMISED = (
+    "claim", "image_grid", "_read", "write_displacement", "product_of", "record", "unfinished",
+)  # fmt: skip
 MOST_GB = 6.0
 """What a pair of whole Sentinel-2 tiles may take."""
 
@@ -110,19 +114,26 @@ def test_overhead_of_a_run(region, benchmark, spent):
     assert status.steps[-1].done == PAIRS
     matching_s = spent.pop("match") + spent.pop("remove_outliers")
     beside_s = spent.pop("_run_step") - matching_s
+    promised_s = sum(spent[name] for name in PROMISED)
     print(f"\nmatching {1e3 * matching_s / PAIRS:.0f} ms a pair; beside it, in ms a pair:")
     for name, seconds in spent.most_common():
         print(f"    {name:<20}{1e3 * seconds / PAIRS:6.1f}")
     print(f"    {'anything else':<20}{1e3 * (beside_s - spent.total()) / PAIRS:6.1f}")
-    print(f"    {'in all':<20}{1e3 * beside_s / PAIRS:6.1f}, {beside_s / matching_s:.1%}")
-    benchmark.extra_info.update(matching_s=matching_s, overhead=beside_s / matching_s)
-    assert beside_s < MOST_OVERHEAD * matching_s
+    for name, seconds in (("as promised", promised_s), ("in all", beside_s)):
+        print(f"    {name:<20}{1e3 * seconds / PAIRS:6.1f}, {seconds / matching_s:.1%}")
+    benchmark.extra_info.update(
+        matching_s=matching_s, overhead=promised_s / matching_s, in_all=beside_s / matching_s
+    )
+    assert promised_s < MOST_OVERHEAD * matching_s
 
 
 # ---- memory --------------------------------------------------------------------------------------
 
 MEASURE = """
-import json, resource, sys, time
+import json, re, sys, time
+from pathlib import Path
+# The system counts what the process that started this one held, until it is told not to.
+Path("/proc/self/clear_refs").write_text("5")
 from ogive import scenes
 from ogive.workflow.catalogue import Claim, Product
 from ogive.workflow.runfile import read_run_file
@@ -130,7 +141,8 @@ from ogive.workflow.steps import match
 from ogive.workflow.steps.job import Job, perform
 
 def peak_gb():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    told = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\\s+(\\d+)", told)[1]) * 1024 / 1e9
 
 settings = read_run_file(sys.argv[1])
 (pair,) = scenes.pairs(scenes.local(settings.search.archive))
@@ -193,6 +205,7 @@ def tiles(request, pieces, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 @pytest.mark.parametrize("tiles", [2745, 5490, 10980], indirect=True)
 @pytest.mark.benchmark(min_rounds=1, warmup=False)
 def test_memory_of_a_pair(tiles, benchmark):

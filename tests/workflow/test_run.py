@@ -192,6 +192,18 @@ def test_to_run_again_does_nothing(copy, contents, sound):
     assert len(sound.requests) == asked
 
 
+def test_progress_is_told_in_the_end_and_seldom_between(copy, monkeypatch):
+    """Counting a million tasks takes a second: not after each of them."""
+    monkeypatch.setattr("ogive.workflow.run.TELL_S", 1e9)
+    retry_region(copy, steps=["calibrate"], done=True)
+    told = []
+    run_region(
+        copy, cluster="threads", steps=["calibrate"], progress=lambda *words: told.append(words)
+    )
+    assert len(told) == 2
+    assert told[-1] == ("calibrate", PAIRS, PAIRS)
+
+
 def test_a_changed_parameter_redoes_just_what_depends_on_it(copy):
     def finished():
         return dict(tasks_of(copy, TaskRow.step, TaskRow.finished_s))

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import create_engine, func, select
 from sqlalchemy.exc import DBAPIError
+from tests.servers.stac import Fault
 
 from ogive.workflow.catalogue.tables import ProductRow, TaskRow
 from ogive.workflow.run_upkeep import broken_products, clean_region
@@ -207,7 +208,7 @@ def test_the_scheduler_is_killed_ten_times(new_region, sound, undisturbed, conte
     moments = random.Random(10)
     for number in range(10):
         with (
-            scheduler() as dask,
+            scheduler(path.parent) as dask,
             worker(dask.address),
             run(path, "--cluster", dask.address) as process,
         ):
@@ -251,13 +252,20 @@ def test_a_lost_scheduler_is_told_and_what_was_in_hand_given_back(new_region, so
 def test_two_runs_share_one_postgresql(new_region, sound, undisturbed, contents, postgresql):
     """Both work, on the same tasks, and no task is done by both."""
     path = new_region(run={"catalogue": postgresql})
+    # Images come slowly, so that neither run is through before the other has begun.
+    sound.fault("_B08", Fault(wait_s=0.3, forever=True))
+    engine = create_engine(postgresql)
+    seen = set()
     with (
         run(path, "--cluster", "threads") as one,
         run(path, "--cluster", "threads") as other,
     ):
+        while any(process.poll() is None for process in (one, other)):
+            seen |= owners_at_work(engine)
+            time.sleep(0.05)
         answers = [process.communicate(timeout=DEADLINE_S)[0] for process in (one, other)]
     assert [one.returncode, other.returncode] == [0, 0], answers
-    engine = create_engine(postgresql)
+    assert len(seen) == 2
     with engine.connect() as connection:
         attempts = connection.execute(select(TaskRow.attempts)).scalars().all()
         products = connection.execute(select(func.count()).select_from(ProductRow)).scalar()
@@ -265,3 +273,13 @@ def test_two_runs_share_one_postgresql(new_region, sound, undisturbed, contents,
     assert attempts == [1] * TASKS
     assert products == TASKS
     assert contents(path) == contents(undisturbed)
+
+
+def owners_at_work(engine):
+    """Runs that have pairs in hand now; none where there are no tables yet."""
+    mine = select(TaskRow.owner).where(TaskRow.step == "match", TaskRow.state == "running")
+    try:
+        with engine.connect() as connection:
+            return set(connection.execute(mine).scalars())
+    except DBAPIError:
+        return set()

@@ -22,6 +22,12 @@ CLUSTERS = ("local", "threads", "slurm")
 CONNECT_S = 30.0
 # Without it Dask would ask the network which machine this is, and there may be none.
 LOOPBACK = "127.0.0.1"
+_DASK = {
+    # A job is done once more where its worker died, and then it has failed: it may be what kills.
+    "distributed.scheduler.allowed-failures": 2,
+    # Dask would look a hundred times a second at what its workers do.
+    "distributed.worker.profile.enabled": False,
+}
 
 
 class ClusterError(OgiveError, RuntimeError):
@@ -48,8 +54,7 @@ def workers(cluster: str, settings: RunFile) -> Iterator[Client]:
     ClusterError
         If the scheduler does not answer, or there is no SLURM here.
     """
-    # A job is done once more where its worker died, and then it has failed: it may be what kills.
-    with dask.config.set({"distributed.scheduler.allowed-failures": 2}):
+    with dask.config.set(_DASK):
         if "://" in cluster:
             with _at(cluster) as client:
                 yield client

@@ -48,6 +48,8 @@ __all__ = ["RunError", "run_region"]
 
 RESOLVED = "run.yaml"
 POLL_S = 0.5
+TELL_S, TELL_SHARE = 1.0, 0.05
+"""Progress is told so often at most, and takes no more of the time: counting takes a while too."""
 _NEEDED = ("search", "pair")
 """Steps without which nothing can follow."""
 
@@ -155,6 +157,7 @@ class _Work:
     progress: Progress | None
     given: dict[Any, Claim] = field(default_factory=dict)
     ended: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
+    tell_after_s: float = 0.0
 
     @property
     def step(self) -> Step:
@@ -174,7 +177,8 @@ def _run_step(work: _Work) -> None:
                 break
             else:  # others have them, or they wait for another try
                 time.sleep(POLL_S)
-            _tell(work)
+            if time.monotonic() > work.tell_after_s:
+                _tell(work)
     _tell(work)
     if work.name in _NEEDED:
         _refuse_failed(work)
@@ -272,8 +276,11 @@ def _lost(work: _Work) -> ClusterError:
 def _tell(work: _Work) -> None:
     if work.progress is None:
         return
+    began_s = time.monotonic()
     for step in region_status(work.region.engine, [work.name]).steps:
         work.progress(work.name, step.done + step.failed, step.total)
+    now_s = time.monotonic()
+    work.tell_after_s = now_s + max(TELL_S, (now_s - began_s) / TELL_SHARE)
 
 
 def _refuse_failed(work: _Work) -> None:

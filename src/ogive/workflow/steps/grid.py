@@ -15,9 +15,10 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from ogive.model import GridError, Scene
+from ogive.model import Asset, GridError, Scene
+from ogive.scenes.bands import asset_of
 from ogive.scenes.errors import NoOverlapError
-from ogive.scenes.source import opened, source_of
+from ogive.scenes.source import local_path, opened, source_of
 from ogive.workflow.runfile_settings import RunFile
 
 from .region import cache_of, outline_of, signer_of, zone_grid
@@ -29,6 +30,8 @@ EDGE_PX = 32
 
 It is the same for all pairs, so that a scene is read and kept once for all of them.
 """
+_GRIDS: dict[Asset, GeoBox] = {}
+"""Of files afar that this process has opened: a few hundred bytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,17 @@ def image_grid(scene: Scene, band: str, settings: RunFile) -> GeoBox:
     GridError
         If it has no map projection, or pixels that are not square.
     """
+    asset = asset_of(scene, band)
+    known = _GRIDS.get(asset)
+    if known is None:
+        known = _read_grid(scene, band, settings)
+        # A file that lies here may be replaced; one from afar is kept as it was first read.
+        if local_path(asset.href) is None:
+            _GRIDS[asset] = known
+    return known
+
+
+def _read_grid(scene: Scene, band: str, settings: RunFile) -> GeoBox:
     source = source_of(
         scene, band, cache=cache_of(settings), signer=signer_of(settings), retries=None
     )

@@ -38,7 +38,7 @@ from .region import Region, cache_of, content, folder_of, signer_of
 __all__ = ["inputs_of", "jobs", "pair_jobs", "pair_path", "perform", "plan", "read_displacement"]
 
 NAME = "match"
-VERSION = 1
+VERSION = 2
 USUAL_SEARCH_PX = 32
 FINGERPRINT = "ogive_fingerprint"
 """The attribute by which a product says what it was made of."""
