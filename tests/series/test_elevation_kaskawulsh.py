@@ -111,6 +111,7 @@ def test_orbits_differ_by_match_noise_only(kaskawulsh, source, least, most):
     """
     cube, names, ice = kaskawulsh
     along, across = differences(cube, names, source, ice)
+    print(f"\n{source} less Sen2-Orb14: {along:.2f} m along the epipolar line, {across:.2f} across")
     assert least < along < most
     assert least < across < most
     assert 0.6 < along / across < 1.6
@@ -224,6 +225,7 @@ def test_offsets_put_on_real_flow_are_found_and_taken_off_again(kaskawulsh):
     bias = series["elevation_bias"].values
     off = (bias - height)[ice & np.isfinite(bias)]
     error = series["elevation_bias_error"].values[ice & np.isfinite(bias)]
+    print(f"\nbias found again: NMAD {nmad(off):.2f} m")
     # Two pairs of half a metre over 0.18 tell 4 m; some twenty of them, not independent, 1 m.
     assert nmad(off) < 1.2
     assert 0.90 < (np.abs(off) < 1.96 * error).mean() < 0.99
@@ -238,6 +240,8 @@ def test_offsets_put_on_real_flow_are_found_and_taken_off_again(kaskawulsh):
             }
             spread[name].append([nmad(part[ice]) for part in along_and_across(left)])
     before, after = (np.median(spread[name], axis=0) for name in ("before", "after"))
+    for name, (along, across) in (("before", before), ("after", after)):
+        print(f"{name}: {along:.2f} m along the epipolar line, {across:.2f} m across")
     # Along the line the offsets double the spread, and leave no more of it than across the line.
     assert before[0] > 2 * before[1]
     assert after[0] < 1.1 * after[1]

@@ -321,6 +321,7 @@ def test_a_simulated_archive_of_two_orbits(tmp_path):
         rock = truth["ice"].isel(time=0).interp(x=result["x"], y=result["y"]) < 0.01
     off = (result["elevation_bias"] - seen).values
     assert float(np.nanstd(seen)) > 8
+    print(f"\nRMSE of the bias from images: {np.sqrt(np.nanmean(off**2)):.2f} m")
     assert np.sqrt(np.nanmean(off**2)) < 3.0
     left = {}
     for name in ("cube", "freed"):
@@ -334,6 +335,9 @@ def test_a_simulated_archive_of_two_orbits(tmp_path):
         high, low = (d.where(where & rock).median(("y", "x")) for where in (seen > 10, seen < -10))
         shift = ((high - low) * np.sign(line) / 2).where(abs(line) > 0.1, drop=True)
         left[name] = shift.values / 10
+    for name, shift in left.items():
+        print(f"{name}: pairs across orbits off by {shift.mean():+.3f} px in the mean, "
+              f"{np.abs(shift).min():.3f} to {np.abs(shift).max():.3f} px each")  # fmt: skip
     assert np.abs(left["cube"]).min() > 0.25
     assert abs(left["freed"].mean()) < 0.05
     assert np.abs(left["freed"]).max() < 0.25 * np.abs(left["cube"]).max()
