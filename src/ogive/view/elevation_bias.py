@@ -89,7 +89,7 @@ def _extent(data: xr.Dataset | xr.DataArray) -> tuple[float, float, float, float
 def _histogram(
     axes: Any, values: Any, known: Any, ice: xr.DataArray | None, limit: float, told: str
 ) -> None:
-    edges = np.linspace(-1.5 * limit, 1.5 * limit, 61)
+    edges = np.linspace(-1.5 * limit, 1.5 * limit, 41)
     groups = {"all pixels": known}
     if ice is not None:
         glacier = ice.values.astype(bool)
@@ -227,10 +227,18 @@ def plot_baselines(cube: xr.Dataset, views: xr.Dataset) -> Figure:
     axes.set_ylabel(f"View angle towards {azimuth:.0f}° of the map (°)")
     locator = mdates.AutoDateLocator()  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(_dates(locator, days.max() - days.min()))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
     return figure
+
+
+def _dates(locator: mdates.AutoDateLocator, days: float) -> mdates.ConciseDateFormatter:
+    """Name the year beside the axis; the last tick's month only where all ticks are of one."""
+    beside = "%Y" if days > 45 else "%Y-%b"
+    return mdates.ConciseDateFormatter(  # type: ignore[no-untyped-call]
+        locator, offset_formats=["", "%Y", beside, "%Y-%b-%d", "%Y-%b-%d", "%Y-%b-%d %H:%M"]
+    )
 
 
 def _main_direction(x: Any, y: Any) -> Any:
