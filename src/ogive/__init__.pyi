@@ -22,12 +22,14 @@ from .scenes.geometry import view_geometry as view_geometry
 from .scenes.read import read_image as read_image
 from .series.annual import annual as annual
 from .series.coherence import best_sampling as best_sampling
+from .series.coherence import mean_magnitude as mean_magnitude
 from .series.coherence import stable_rmse as stable_rmse
 from .series.coherence import vector_coherence as vector_coherence
 from .series.elevation import invert_with_elevation_bias as invert_with_elevation_bias
 from .series.filters import filter_cube as filter_cube
 from .series.invert import drop_duplicate_pairs as drop_duplicate_pairs
 from .series.invert import invert as invert
+from .series.regularisation import best_regularisation as best_regularisation
 from .series.section import section as section
 from .series.trend import trend as trend
 from .series.years import Period as Period

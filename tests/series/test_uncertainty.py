@@ -59,8 +59,13 @@ def dense_errors(cube, closure, sampling_days, regularisation, image_error_m):
     wider = freedom / (freedom - 2)
     noise = np.einsum("ij,j,ij->i", C @ H @ B, variance / typical, C @ H @ B)
     images = ((C @ (np.eye(nodes) - regularisation * inverse @ G)) ** 2).sum(axis=1)
-    changes = ((change @ H @ B @ y.T) ** 2).mean(axis=0).sum()
-    pulled = regularisation**2 * np.einsum("ij,jk,ik->i", C @ inverse, G, C @ inverse) * changes
+    pulled = regularisation**2 * np.einsum("ij,jk,ik->i", C @ inverse, G, C @ inverse)
+    # What the solution keeps of velocity changes and of noise, by the trace of the hat matrix.
+    modes, kept = len(change), max(np.trace(A @ H) - 1, 1.0)
+    squares = kept * (0.75 + 0.25 * kept / modes)
+    shown = ((change @ H @ B @ y.T) ** 2).sum()
+    true = shown - own * wider * (kept - squares) / regularisation
+    pulled *= max(true / squares, shown / modes)
     shared = 2 * image_error_m**2
     square = own * wider * noise + shared * images + pulled
     return np.sqrt(square[None] * residual[:, None] / residual.sum())

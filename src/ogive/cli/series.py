@@ -33,14 +33,22 @@ def invert(
             help="A place to draw, in the grid's coordinates; may be repeated.", metavar="X,Y"
         ),
     ] = None,
-    regularisation: Annotated[float, typer.Option(help="Weight of steady flow.")] = 100.0,
-    closure: Annotated[str, typer.Option(help="combined or dates.")] = "combined",
+    regularisation: Annotated[
+        float | None, typer.Option(help="Weight of steady flow.", show_default="100")
+    ] = None,
+    closure: Annotated[
+        str | None, typer.Option(help="dates or combined.", show_default="dates")
+    ] = None,
     weights: Annotated[
-        str, typer.Option(help="error, uniform, or the name of a quality variable.")
-    ] = "error",
+        str | None,
+        typer.Option(
+            help="error, uniform, or the name of a quality variable.", show_default="error"
+        ),
+    ] = None,
     acceleration: Annotated[
-        str, typer.Option(help="What is taken for granted: zero or smoothed.")
-    ] = "zero",
+        str | None,
+        typer.Option(help="What is taken for granted: zero or smoothed.", show_default="zero"),
+    ] = None,
     across_orbits: Annotated[
         str,
         typer.Option(help="Pairs across orbits: keep, drop, project or correct them, or joint."),
@@ -74,16 +82,14 @@ def invert(
     with running(log_beside(out), quiet=quiet, verbose=verbose) as run:
         from ogive.workflow.inversion import make_series
 
-        options: dict[str, Any] = {
+        # What is not given is the library's to choose.
+        given = {
             "regularisation": regularisation,
             "closure": closure,
             "weights": weights,
             "acceleration": acceleration,
         }
-        if across_orbits == "joint":  # what was left as it is, is not meant
-            usual = {"regularisation": 100.0, "closure": "combined", "weights": "error",
-                     "acceleration": "zero"}  # fmt: skip
-            options = {name: value for name, value in options.items() if value != usual[name]}
+        options: dict[str, Any] = {k: value for k, value in given.items() if value is not None}
         with run.steps(1) as begin:
             begin("invert")
             made = make_series(

@@ -31,7 +31,7 @@ def invert(
     cube: xr.Dataset,
     sampling: str | np.timedelta64 | pd.Timedelta = "36D",
     regularisation: float = 100.0,
-    closure: Closure = "combined",
+    closure: Closure = "dates",
     *,
     weights: str = "error",
     acceleration: Acceleration = "zero",
@@ -68,11 +68,12 @@ def invert(
         With 0 a system that the observations do not determine gets its solution of minimum norm,
         and periods that no observation covers stay NaN.
     closure
-        ``"combined"``: unknowns between regular dates, the observations combined until they fit
-        (the paper's improved closure), which needs dates that often fall on the series' own; pairs
-        that cannot be combined are left out, counted and logged.
         ``"dates"``: unknowns between all acquisition dates, so that every observation is used as it
         is, whatever the sensor; the regular series is read off the cumulative displacement.
+        ``"combined"``: unknowns between regular dates, the observations combined until they fit
+        (the paper's improved closure), which needs dates that often fall on the series' own, as
+        those of one satellite do where the sampling is a multiple of its repeat cycle; pairs that
+        cannot be combined are left out, counted and logged.
     weights
         ``"error"``: first weights from the cube's ``vx_error, vy_error`` (per pair or per point);
         ``"uniform"``; or the name of a quality variable, whose inverse is taken for the error.
@@ -121,7 +122,8 @@ def invert(
     Raises
     ------
     InputError
-        If a variable, unit or option does not fit, or if pairs occur twice.
+        If a variable, unit or option does not fit, if pairs occur twice, or if no pair at all can
+        be combined.
     DateError
         If the cube has no time axis or no dates, or if a pair's dates are equal or reversed.
 
@@ -187,9 +189,13 @@ def invert(
 
 def _count_left_out(network: Network) -> int:
     """How many pairs no combination reaches even where none has a gap; they are told."""
-    count = int(np.count_nonzero(left_out(network)))
+    count, pairs = int(np.count_nonzero(left_out(network))), network.plan.first_date.size
+    if count == pairs:
+        raise InputError(
+            "closure='combined' cannot combine any pair to the series' regular dates: use "
+            "closure='dates', or a sampling that is a multiple of the satellite's repeat cycle"
+        )
     if count:
-        pairs = network.plan.first_date.size
         _log.warning(
             "closure='combined' leaves out %d of %d pairs, whose dates no other pair links to the "
             "series' regular dates; closure='dates' uses all",

@@ -55,6 +55,12 @@ _STEP = 1e-5
 _ROUNDING = 1e3 * 2.0**-52
 """Relative to norm and condition of N⁻¹: a difference above is known to some thousandths."""
 
+_KEPT_TWICE = 0.75
+"""Σs² / Σs of shares s = 1 / (1 + f⁴) of frequencies f."""
+
+_LEAST_KEPT = 1.0
+"""Of fewer changes than this nothing can be told."""
+
 _FEW = 4.0
 """With fewer degrees of freedom than these the variance is doubled."""
 
@@ -76,9 +82,7 @@ def begin_errors(
     if np.isnan(noise):
         lanes.pixel[lane] = -1
         return
-    change = 0.0
-    for c in range(c0, c1):
-        change += velocity_change(plan, lanes.solution, lanes.expected, c, lane)
+    change = _true_change(plan, rows, lanes, lane, strength, noise, c0, c1)
     steepest = np.max(plan.roughness[:, 0])
     lanes.pulled[lane] = strength * strength * change / noise
     shared = strength * strength * lanes.shared[lane]
@@ -101,6 +105,35 @@ def begin_errors(
             w = rows.weight[r, lane]
             if w > 0.0:
                 rows.weight[r, lane] = w + step * w * w / rows.prior[r, lane]
+
+
+@inner
+def _true_change(
+    plan: Plan, rows: Rows, lanes: PixelLanes, lane: int, strength: float, noise: float, c0: int,
+    c1: int,
+) -> float:  # fmt: skip
+    """Mean square κ² of the true velocity changes, of which the solution shows a part.
+
+    In the modes that diagonalise both L and G = ΓᵀΓ the solution keeps the share s of a change, so
+    that its squares add up to κ² Σs² + σ² Σs(1 - s)/λ; Σs is the trace of the hat matrix less one
+    for the mean velocity. Σs² / Σs is one where all is kept; where little is, and s falls with the
+    fourth power of frequency, it is three quarters. The mean square of what the solution shows
+    is the least: errors that do not follow σ² are in it.
+    """
+    if strength == 0.0:
+        return 0.0
+    kept = -1.0
+    for r in range(lanes.total[lane]):
+        if rows.factor[r, lane] > 0.0:
+            kept += rows.leverage[r, lane]
+    modes = plan.node_days.size - 2
+    kept = min(max(kept, _LEAST_KEPT), max(modes, 1))
+    square = _KEPT_TWICE + (1.0 - _KEPT_TWICE) * kept / max(modes, 1)
+    shown = 0.0
+    for c in range(c0, c1):
+        shown += velocity_change(plan, lanes.solution, lanes.expected, c, lane)
+    scatter = noise * (1.0 - square) * kept / strength
+    return max((shown - scatter) / (square * kept), shown / max(modes, 1))
 
 
 @inner
