@@ -32,7 +32,8 @@ the ``snr``. Paths by several images all begin in p and end in r, so that half o
 is what all share, and :math:`M` of them say as much as :math:`2 M / (M + 1)` that share nothing: a
 cloud in p that looks by chance like something in r looks like the same thing in every q. For the
 same reason one middle image does not protect against a bad p or r; it tells which of the candidates
-of a weak match is the true one.
+of a weak match is the true one. What a step shares with the direct surface by such chance is taken
+off beforehand (`triplet_shared`).
 
 **Why not the surfaces themselves.** Convolved as they are, equal windows lose the middle image: in
 the frequency domain :math:`\overline{F_p} F_q \cdot \overline{F_q} F_r = |F_q|^2\,\overline{F_p}

@@ -21,6 +21,7 @@ from .kernels import BoolArray, Float32Array, inverse_norms
 from .legs import Refined, refine_points
 from .prediction import neighbours_agree, predict
 from .spatial import KernelMasks, spatial_surfaces
+from .triplet_shared import own_evidence
 
 __all__ = ["JointSearch", "Leg", "Stack", "refine_legs", "search_points"]
 
@@ -105,7 +106,7 @@ def search_points(
         chunk = slice(start, start + CHUNK_POINTS)
         places = [(y[chunk] + s.move_y[chunk], x[chunk] + s.move_x[chunk]) for s in stacks]
         direct, legs, flag = surfaces(places)
-        return join(direct, legs), flag
+        return join(direct, [own_evidence(direct, *leg) for leg in legs]), flag
 
     starts = range(0, y.size, CHUNK_POINTS)
     if threads == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..model import InputError
 from .features import Feature, find_feature
@@ -66,19 +67,23 @@ def look_features(
             return LookFeatures("adaptive")
         function = find_feature(features)
         return LookFeatures(str(getattr(function, "name", features)), (function,) * number)
+    functions: tuple[Any, ...] = ()
     if callable(features):
-        return LookFeatures(_name(features), (features,) * number)
-    if not isinstance(features, Sequence) or not all(callable(each) for each in features):
+        functions = (features,) * number
+    elif isinstance(features, Sequence):
+        functions = tuple(features)
+    if not functions or not all(callable(each) for each in functions):
         raise InputError(
-            f"features are a name, a function, or a sequence of one function for each image, not "
-            f"a {type(features).__name__}"
+            "features are a name, a function, or a sequence of one function for each image, not a "
+            f"{type(features).__name__}"
         )
-    if len(features) != number:
+    if len(functions) != number:
         raise InputError(
-            f"{len(features)} feature functions for {number} images: give one for all, or one for "
+            f"{len(functions)} feature functions for {number} images: give one for all, or one for "
             "each, first to last"
         )
-    return LookFeatures(" / ".join(dict.fromkeys(map(_name, features))), tuple(features))
+    names = dict.fromkeys(_name(each) for each in functions)
+    return LookFeatures(" / ".join(names), functions)
 
 
 def _name(feature: Feature) -> str:
