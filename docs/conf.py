@@ -63,6 +63,12 @@ html_static_path = ["_static"]
 html_css_files = ["ogive.css"]
 html_math_renderer = "mathml"
 html_show_sourcelink = False
+# Pages without others below them need no list of them.
+_ALONE = (
+    "index", "getting-started", "choosing", "conventions", "coming-from", "contributing",
+    "changelog", "bibliography",
+)  # fmt: skip
+html_sidebars: dict[str, list[str]] = {page: [] for page in _ALONE}
 html_theme_options = {
     "logo": {"text": "ogive"},
     "navbar_align": "left",
