@@ -117,6 +117,23 @@ def test_an_expired_lease_is_given_back_and_its_result_refused(planned):
     assert record(planned, [done(taken)], owner="two") == []
 
 
+def test_of_a_batch_those_are_recorded_whose_claims_stand(planned):
+    """One of four was given to somebody else meanwhile; products and failures go in together."""
+    lost, *mine = take(planned, count=4)
+    give_back(planned, owner="one", task_ids=[lost.task_id])
+    (again,) = take(planned, "two", 1)
+    assert again.task_id == lost.task_id
+    failure = Failure("MissingImageError", "404")
+    results = [done(lost), done(mine[0]), done(mine[1], failure), done(mine[2])]
+    assert record(planned, results, owner="one") == results[1:]
+    states = dict(rows(planned, TaskRow.id, TaskRow.state))
+    assert [states[one.task_id] for one in (lost, *mine)] == ["running", "done", "failed", "done"]
+    with planned.connect() as connection:
+        found = connection.execute(select(ProductRow.task_id).order_by(ProductRow.task_id))
+        assert found.scalars().all() == [mine[0].task_id, mine[2].task_id]
+    assert record(planned, [done(again)], owner="two") == [done(again)]
+
+
 def test_an_own_lease_lost_and_taken_again_is_another_claim(planned):
     (late,) = take(planned, count=1, lease_s=-1.0)
     (again, *_) = take(planned, count=1)

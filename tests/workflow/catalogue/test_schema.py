@@ -75,6 +75,14 @@ def test_the_clock_is_that_of_the_database_and_moves(catalogue):
     assert 1.7e9 < first <= now() < first + 60
 
 
+def test_postgresql_does_not_wait_for_its_disk(postgresql):
+    """What a crash of the server may forget is made or found again."""
+    engine = open_catalogue(postgresql, region="simulated")
+    with engine.connect() as connection:
+        assert connection.execute(text("SHOW synchronous_commit")).scalar() == "off"
+    engine.dispose()
+
+
 def test_an_error_inside_a_transaction_undoes_it(catalogue):
     from ogive.workflow.catalogue.tables import Information
 
