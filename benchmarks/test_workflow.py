@@ -41,8 +41,8 @@ MOST_OVERHEAD = 0.10
 PROMISED = (
     "claim", "image_grid", "_read", "write_displacement", "product_of", "record", "unfinished",
 )  # fmt: skip
-MOST_GB = 6.0
-"""What a pair of whole Sentinel-2 tiles may take."""
+MOST_GB = 8.0
+"""What a pair of whole Sentinel-2 tiles may take: a core of the usual SLURM job has so much."""
 
 
 # ---- overhead ------------------------------------------------------------------------------------
