@@ -134,8 +134,13 @@ def test_95_percent_intervals_hold_with_errors_that_images_share(
     inside = []
     for name, true in zip(("dx", "dy"), truth(series), strict=True):
         misfit = np.abs(series[name].values[:, 0] - true[:, None])
-        inside.append((misfit <= 1.96 * series[f"{name}_error"].values[:, 0]).mean())
-    assert 0.90 <= np.mean(inside) <= 0.98
+        inside.append(misfit <= 1.96 * series[f"{name}_error"].values[:, 0])
+    # Pixels are independent: of their mean four standard errors, and 0.03 for what is estimated
+    # pixel by pixel (variances of images and of flattened velocities have no sign: they err
+    # upwards) and for the asymptotic formulas.
+    of_pixels = np.mean(inside, axis=(0, 1))
+    spread = of_pixels.std() / np.sqrt(of_pixels.size)
+    assert of_pixels.mean() == pytest.approx(0.95, abs=0.03 + 4 * spread)
     # Without their part of the error the intervals would hold far less.
     if image_error == 2.0:
         alone = invert(cube, sampling, regularisation, closure, image_error_m=0, threads=1)
