@@ -361,7 +361,7 @@ def test_schedules_stay_between_nothing_and_the_given_rate(name: str) -> None:
     assert max(values) == pytest.approx(1.0, abs=1e-5)
     assert min(values) >= 0.0
     # No jump but a restart. Half a cosine over a share of the training is nowhere steeper than
-    # pi / 2 over that share: the shortest are one-cycle's rise, and the first of 150 epochs' cycles.
+    # pi / 2 over that share; the shortest are one-cycle's rise and the first of the four cycles.
     restarts = name == "cosine-restarts"
     jumps = [abs(one - other) for one, other in pairwise(values) if not restarts or one > other]
     assert max(jumps) <= 3.1416 / 2 / (10 / 150 if restarts else 0.3) / 1000
