@@ -49,6 +49,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import fft
 from scipy.stats import norm
 
@@ -147,7 +148,10 @@ def unaliased_size(radius: int) -> int:
     return int(fft.next_fast_len(3 * radius + 1, real=True))
 
 
-def join(direct: Float32Array, legs: list[tuple[Float32Array, Float32Array]]) -> Joint:
+Legs = list[tuple[Float32Array, Float32Array]]
+
+
+def join(direct: Float32Array, legs: Legs, *, own: Legs | None = None) -> Joint:
     """Find the displacement that all surfaces together make likeliest.
 
     Parameters
@@ -159,6 +163,9 @@ def join(direct: Float32Array, legs: list[tuple[Float32Array, Float32Array]]) ->
         For each middle image the surfaces from the first image to it and from it to the last one,
         of the same shape. A middle image in which one of the two has no candidate above zero says
         nothing of that point: its support is 0, its ``u`` and ``v`` are NaN.
+    own
+        The same surfaces freed of what they share with the direct one (`triplet_shared`): S is of
+        these, while ``paths`` tell what the middle images show. By default the legs themselves.
 
     Returns
     -------
@@ -180,28 +187,37 @@ def join(direct: Float32Array, legs: list[tuple[Float32Array, Float32Array]]) ->
     size = unaliased_size(side // 2)
     total = np.empty(direct.shape, np.float32)
     squared_significance(direct, total)
-    steps = []
     ratios = np.empty((len(legs), *direct.shape), np.float32)
     known = np.ones((len(legs), number), np.bool_)
-    for m, (first, second) in enumerate(legs):
-        before, after = (np.zeros((number, size, size), np.float32) for _ in range(2))
-        probabilities(first, before, known[m])
-        probabilities(second, after, known[m])
+    for m, leg in enumerate(legs if own is None else own):
+        before, after = _both_steps(leg, size, known[m])
         spectrum = fft.rfft2(before)
         spectrum *= fft.rfft2(after)
         together = fft.irfft2(spectrum, s=(size, size), overwrite_x=True)
         path_ratios(together, ratios[m])
-        steps.append((before, after))
     add_paths(ratios, known, total)
     peaks = np.full((8, number), np.nan, np.float32)
     places = np.full((2, number), -1, np.int64)
     joint_peaks(direct, total, peaks, places)
     paths = []
-    for m, (before, after) in enumerate(steps):
+    for leg in legs:
+        seen = np.ones(number, np.bool_)
+        before, after = _both_steps(leg, size, seen)
         path = np.full((3, number), np.nan, np.float32)
-        likeliest_steps(before, after, known[m], ratios[m], places, path)
+        likeliest_steps(before, after, seen, side, places, path)
         paths.append(Path(*path))
     return Joint(
         u=peaks[0], v=peaks[1], u_var=peaks[2], v_var=peaks[3], uv_cov=peaks[4],
         correlation=peaks[5], snr=peaks[6], peak_ratio=peaks[7], paths=tuple(paths),
     )  # fmt: skip
+
+
+def _both_steps(
+    leg: tuple[Float32Array, Float32Array], size: int, known: NDArray[np.bool_]
+) -> tuple[Float32Array, Float32Array]:
+    """Probabilities of both steps in the corners of larger squares; ``known`` is set."""
+    first, second = leg
+    before, after = (np.zeros((first.shape[0], size, size), np.float32) for _ in range(2))
+    probabilities(first, before, known)
+    probabilities(second, after, known)
+    return before, after

@@ -201,11 +201,9 @@ def _curvature(surface: Any, i: int, j: int) -> Any:
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def likeliest_steps(
-    before: Any, after: Any, known: Any, ratios: Any, places: Any, path: Any
-) -> None:
-    """The first step of the likeliest path to each place, and how much the path supports it."""
-    number, side, _ = ratios.shape
+def likeliest_steps(before: Any, after: Any, known: Any, side: int, places: Any, path: Any) -> None:
+    """The first step of the likeliest path to each place, and how much all paths support it."""
+    number = known.size
     radius = side // 2
     for k in range(number):
         row, column = places[0, k], places[1, k]
@@ -214,7 +212,7 @@ def likeliest_steps(
         path[2, k] = 0.0
         if not known[k]:
             continue
-        path[2, k] = 2.0 * np.log(ratios[k, row, column])
+        total = 0.0
         best = np.float32(-1.0)
         best_i = best_j = radius
         # In corner coordinates the two steps add up to row + radius, column + radius.
@@ -223,8 +221,11 @@ def likeliest_steps(
             second = after[k, row + radius - i]
             for j in range(max(column - radius, 0), min(column + radius, side - 1) + 1):
                 value = first[j] * second[column + radius - j]
+                total += value
                 if value > best:
                     best = value
                     best_i, best_j = i, j
+        ways = (side - abs(row - radius)) * (side - abs(column - radius))
         path[0, k] = best_j - radius
         path[1, k] = best_i - radius
+        path[2, k] = 2.0 * np.log(1.0 - SEEN + SEEN * np.float64(side) ** 4 / ways * total)

@@ -106,7 +106,8 @@ def search_points(
         chunk = slice(start, start + CHUNK_POINTS)
         places = [(y[chunk] + s.move_y[chunk], x[chunk] + s.move_x[chunk]) for s in stacks]
         direct, legs, flag = surfaces(places)
-        return join(direct, [own_evidence(direct, *leg) for leg in legs]), flag
+        own = [own_evidence(direct, *leg) for leg in legs]
+        return join(direct, legs, own=own), flag
 
     starts = range(0, y.size, CHUNK_POINTS)
     if threads == 1:
