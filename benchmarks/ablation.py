@@ -50,6 +50,7 @@ STABLE_GROUND = {
 }  # fmt: skip
 VARIANTS: Mapping[str, dict[str, Any]] = {
     "base": {},
+    "another seed": {"seed": 1},
     "self-samples": {"more_samples": SELF_SAMPLES},
     "stable ground": {"more_samples": STABLE_GROUND},
     "normalised layers": {"network": {"options": {"norm": "layer"}}},
