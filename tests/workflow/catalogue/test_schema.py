@@ -5,23 +5,33 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from ogive.model import OgiveError
-from ogive.workflow.catalogue import CatalogueError, open_catalogue
+from ogive.workflow.catalogue import (
+    CatalogueError,
+    count_pairs,
+    enter_pairs,
+    enter_scenes,
+    known_scenes,
+    open_catalogue,
+)
 from ogive.workflow.catalogue.database import bulk_insert, now_s, read, transact
 from ogive.workflow.catalogue.schema import VERSION_TABLE
 from ogive.workflow.catalogue.tables import Base
+
+HEAD = "0002"
 
 
 def test_migrations_make_the_tables_that_the_code_expects(catalogue):
     with catalogue.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
         assert compare_metadata(context, Base.metadata) == []
-        assert context.get_current_revision() == "0001"
+        assert context.get_current_revision() == HEAD
 
 
 def test_opening_again_changes_nothing(catalogue, address):
@@ -44,7 +54,19 @@ def test_a_newer_catalogue_is_refused(catalogue, address):
         with pytest.raises(CatalogueError, match=r"newer ogive.*9999.*update ogive"):
             open_catalogue(address, region="test")
     finally:
-        set_version("0001")
+        set_version(HEAD)
+
+
+def test_pairs_of_an_older_catalogue_are_counted(catalogue, address, scenes):
+    enter_scenes(catalogue, scenes)
+    earlier, later = np.triu_indices(6, 1)
+    enter_pairs(catalogue, known_scenes(catalogue), earlier=earlier, later=later)
+    with catalogue.begin() as connection:
+        connection.execute(text("DELETE FROM ogive_information WHERE name = 'pairs'"))
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0001'"))
+    assert count_pairs(catalogue) == 0
+    open_catalogue(address, region="test").dispose()
+    assert count_pairs(catalogue) == 15
 
 
 def test_many_open_a_new_catalogue_at_once(address):

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, Table, delete, func, select
+from sqlalchemy import Connection, Engine, Table, delete, func, insert, select
 
 from ogive.model import Scene
 from ogive.scenes.record import fingerprint as scene_fingerprint
@@ -22,7 +22,7 @@ from ogive.scenes.record import from_dict, to_dict
 from ogive.workflow.fingerprint import FINGERPRINT_LETTERS, pair_key
 
 from .database import bulk_insert, read, transact
-from .tables import PairRow, SceneRow
+from .tables import Information, PairRow, SceneRow
 
 __all__ = [
     "Entered",
@@ -31,6 +31,7 @@ __all__ = [
     "enter_pairs",
     "enter_scenes",
     "known_scenes",
+    "noted_pairs",
     "parts_of",
     "scenes_of",
 ]
@@ -39,6 +40,8 @@ Indices = NDArray[np.int64]
 Row = TypeVar("Row")
 
 _AT_ONCE = 5_000
+_PAIRS = "pairs"
+_COUNT_PAIRS = select(func.count()).select_from(PairRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,8 @@ def enter_scenes(engine: Engine, scenes: Iterable[Scene]) -> Entered:
             if name not in kept
         ]
         bulk_insert(connection, _table(SceneRow), columns, rows)
+        if len(kept) < len(found):
+            _note_pairs(connection, connection.execute(_COUNT_PAIRS).scalar_one())
         return Entered(added=len(rows), removed=len(found) - len(kept), kept=len(kept))
 
     return transact(engine, enter)
@@ -159,15 +164,28 @@ def enter_pairs(engine: Engine, known: KnownScenes, *, earlier: Indices, later: 
         rows = list(_pair_rows(known, earlier[new], later[new]))
         columns = ("earlier_id", "later_id", "key", "days")
         bulk_insert(connection, _table(PairRow), columns, rows)
-        return Entered(added=len(rows), removed=len(gone), kept=len(found) - len(gone))
+        kept = len(found) - len(gone)
+        _note_pairs(connection, kept + len(rows))
+        return Entered(added=len(rows), removed=len(gone), kept=kept)
 
     return transact(engine, enter)
 
 
 def count_pairs(engine: Engine) -> int:
-    """Count the pairs of the catalogue."""
-    statement = select(func.count()).select_from(PairRow)
-    return read(engine, lambda connection: connection.execute(statement).scalar_one())
+    """Tell how many pairs the catalogue has."""
+    return read(engine, noted_pairs)
+
+
+def noted_pairs(connection: Connection) -> int:
+    """Read the number of pairs, which whoever changes them writes down: to count takes a second."""
+    statement = select(Information.told).where(Information.name == _PAIRS)
+    told = connection.execute(statement).scalar()
+    return int(told or 0)
+
+
+def _note_pairs(connection: Connection, count: int) -> None:
+    connection.execute(delete(Information).where(Information.name == _PAIRS))
+    connection.execute(insert(Information).values(name=_PAIRS, told=str(count)))
 
 
 def _pair_rows(

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from sqlalchemy import ColumnElement, Connection, Engine, func, select
 
 from .database import now_s, read
-from .tables import DONE, FAILED, RUNNING, STATES, PairRow, SceneRow, State, TaskRow
+from .entries import noted_pairs
+from .tables import DONE, FAILED, RUNNING, STATES, SceneRow, State, TaskRow
 
 __all__ = ["ErrorKind", "RegionStatus", "StepStatus", "region_status"]
 
@@ -110,10 +111,8 @@ def _status(connection: Connection, steps: Sequence[str]) -> RegionStatus:
         own = {state: counts.get((step, state), 0) for state in STATES}
         if any(own.values()):
             told.append(_step(connection, step, own, expired.get(step, 0)))
-    scenes, pairs = (
-        connection.execute(select(func.count()).select_from(kind)).scalar_one()
-        for kind in (SceneRow, PairRow)
-    )
+    scenes = connection.execute(select(func.count()).select_from(SceneRow)).scalar_one()
+    pairs = noted_pairs(connection)
     errors, runs = _errors(connection, steps), _runs(connection, steps)
     return RegionStatus(scenes, pairs, tuple(told), errors, runs)
 
