@@ -12,6 +12,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Count the pairs that there are."""
+    op.execute("DELETE FROM ogive_information WHERE name = 'pairs'")
     op.execute(
         "INSERT INTO ogive_information (name, told) SELECT 'pairs', number "
         "FROM (SELECT COUNT(*) AS number FROM ogive_pairs) AS counted WHERE number > 0"
