@@ -15,7 +15,7 @@ from .region import Region, folder_of
 __all__ = ["jobs", "perform", "plan"]
 
 NAME = "invert"
-VERSION = 1
+VERSION = 2
 
 
 def plan(region: Region) -> Planned:
