@@ -5,8 +5,8 @@ could be looked at, a correlation, or a peak (FlowNetS; Dosovitskiy et al. 2015,
 (Montagnon et al. 2024) keeps the first two levels at full resolution, since what it looks for is
 smaller than a pixel, and MicroFlow (Bertrand et al. 2025) stacks three of it. ``"geoflownet"`` has
 FlowNetS' widths with those strides; with all kernels 3 x 3 and two channels of input that makes
-38 002 512 parameters, the 38.0 M that are published. ``"tiny"`` is the same road at the size of the
-network that ogive ships, so that end-to-end and hybrid can be compared on equal terms.
+38 002 512 parameters, the 38.0 M that are published. ``"tiny"`` is the same road with 83 872, small
+enough for a CPU like the network that ogive ships (which has four times as many).
 
 Displacements are those of the samples: dx and dy in pixels, from a pixel of the earlier image to
 its place in the later one.
