@@ -20,7 +20,7 @@ import pytest
 pytest.importorskip("torch")
 
 MOST_GB = 12.0
-"""What the tile may take: what a computer of 16 GB has left beside its system. (8.3 was measured.)"""
+"""What the tile may take: what a computer of 16 GB has left beside its system (measured: 8.3)."""
 
 MEASURE = """
 import json, resource, sys, time
