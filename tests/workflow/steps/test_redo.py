@@ -76,6 +76,7 @@ CHANGES = {
     "cube.tile_px": (60, FROM_CUBE),
     "invert.sampling_days": (20.0, INVERT),
     "invert.regularisation": (10.0, INVERT),
+    "invert.closure": ("combined", INVERT),
     "annual.year_start": ("01-01", MAPS),
     "annual.method": ("median", MAPS),
     "annual.smoothing": ("none", MAPS),

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 from affine import Affine
+from numba.core.caching import NullCache
 from numpy.typing import NDArray
+from pysheds import _sgrid
 from pysheds.grid import Grid
 from pysheds.view import Raster, ViewFinder
 from scipy.ndimage import (
@@ -28,6 +30,10 @@ from ogive.model import InputError
 from .options import DivideOptions
 
 __all__ = ["RIM_CELLS", "Drainage", "drainage"]
+
+# A generator that numba loads from its cache cannot be compiled into another function: where
+# several processes compile pysheds for the first time at once, one of them would fail.
+_sgrid.count._cache = NullCache()
 
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
