@@ -222,7 +222,8 @@ def test_the_scheduler_is_killed_ten_times(new_region, sound, undisturbed, conte
             told, _ = process.communicate(timeout=DEADLINE_S)
         if process.returncode:
             assert process.returncode == 2, told
-            assert "scheduler was lost" in told
+            # It may have died before the run had found it.
+            assert "scheduler was lost" in told or "there is no Dask scheduler" in told
     finish(path, "--cluster", "threads")
     check_all_done_once(path)
     assert contents(path) == contents(undisturbed)
