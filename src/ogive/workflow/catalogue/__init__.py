@@ -20,7 +20,7 @@ from .entries import (
 )
 from .owner import is_dead, new_owner
 from .plan import Planned, plan_pairs, plan_units
-from .products import Published, all_paths, paths_of, products_of
+from .products import Published, all_paths, bytes_by_step, paths_of, products_of
 from .results import Failure, Product, Result, record
 from .schema import open_catalogue
 from .status import ErrorKind, RegionStatus, StepStatus, region_status
@@ -42,6 +42,7 @@ __all__ = [
     "StepStatus",
     "all_paths",
     "begin_again",
+    "bytes_by_step",
     "claim",
     "count_pairs",
     "enter_pairs",

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, func, select
 
 from .database import read
 from .entries import parts_of
 from .tables import DONE, ProductRow, TaskRow
 
-__all__ = ["Published", "all_paths", "paths_of", "products_of"]
+__all__ = ["Published", "all_paths", "bytes_by_step", "paths_of", "products_of"]
 
 _AT_ONCE = 5_000
 
@@ -72,6 +72,18 @@ def paths_of(engine: Engine, step: str, subjects: Sequence[str]) -> dict[str, st
         return found
 
     return read(engine, find)
+
+
+def bytes_by_step(engine: Engine, steps: Sequence[str]) -> dict[str, int]:
+    """Sum the sizes of the products of each of some steps that has any."""
+    statement = (
+        select(TaskRow.step, func.sum(ProductRow.bytes))
+        .join(ProductRow, ProductRow.task_id == TaskRow.id)
+        .where(TaskRow.step.in_(steps), TaskRow.state == DONE)
+        .group_by(TaskRow.step)
+    )
+    rows = read(engine, lambda connection: connection.execute(statement).all())
+    return {step: int(total) for step, total in rows}
 
 
 def all_paths(engine: Engine) -> set[str]:

@@ -10,7 +10,9 @@ from ogive.store.geocube import Tile
 from ogive.workflow.catalogue import (
     Published,
     RegionStatus,
+    bytes_by_step,
     known_scenes,
+    paths_of,
     products_of,
     region_status,
     uses_of_scenes,
@@ -29,7 +31,7 @@ TOLD = NAMES[:-1]
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """What was done.
+    """What the report needs to know.
 
     Parameters
     ----------
@@ -53,9 +55,9 @@ class Gathered:
 
 def gather(region: Region) -> Gathered:
     """Ask the catalogue."""
-    made = {step: products_of(region.engine, step) for step in TOLD}
+    engine = region.engine
     cubes, series, maps = (
-        {product.subject: product for product in made[step]}
+        {product.subject: product for product in products_of(engine, step)}
         for step in ("cube", "invert", "annual")
     )
     tiles = {
@@ -63,15 +65,17 @@ def gather(region: Region) -> Gathered:
         for tile in cube.tiles_with_layers(region)
         if all(tile.name in own for own in (cubes, series, maps))
     }
-    velocities = sorted(made["calibrate"], key=lambda one: str(one.figures["mid_date"]))
-    matched = {product.subject: product.path for product in made["match"]}
+    velocities = sorted(
+        products_of(engine, "calibrate"), key=lambda one: str(one.figures["mid_date"])
+    )
     some = np.unique(np.linspace(0, len(velocities) - 1, MOST_PAIRS).round().astype(int))
     chosen = [velocities[k] for k in some.tolist()] if velocities else []
+    matched = paths_of(engine, "match", [one.subject for one in chosen])
     return Gathered(
-        region_status(region.engine, TOLD),
-        scene_rows(known_scenes(region.engine).scenes, uses_of_scenes(region.engine, "calibrate")),
+        region_status(engine, TOLD),
+        scene_rows(known_scenes(engine).scenes, uses_of_scenes(engine, "calibrate")),
         velocities,
         tiles,
         [(matched[one.subject], one.path) for one in chosen if one.subject in matched],
-        {step: sum(product.bytes for product in products) for step, products in made.items()},
+        bytes_by_step(engine, TOLD),
     )
