@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .options import Quiet, Verbose
 from .session import log_beside, running
 
 __all__ = ["annotate"]
@@ -34,8 +35,8 @@ def annotate(
         int, typer.Option(min=0, max=65535, help="Port on this computer; 0 takes a free one.")
     ] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Pick the same features in two images by hand, in the browser.
 

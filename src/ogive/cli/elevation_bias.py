@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .options import Quiet, Units, Verbose
 from .session import log_beside, running
 
 __all__ = ["elevation_bias"]
@@ -59,11 +60,9 @@ def elevation_bias(
     join: Annotated[
         str, typer.Option(help="How pairs across orbits are freed: estimated or projected.")
     ] = "estimated",
-    units: Annotated[
-        str | None, typer.Option(help="meter/year or meter/day, where the files do not say.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done.")] = False,
+    units: Units = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.")] = False,
 ) -> None:
     """Estimate velocity and the elevation model's bias from pairs of several orbits together."""

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .options import Quiet, Verbose
 from .session import log_beside, running
 
 __all__ = ["outlines"]
@@ -61,8 +62,8 @@ def outlines(
         float, typer.Option(min=0, help="Smaller glaciers are left out.", metavar="KM2")
     ] = 0.01,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that are there.")
     ] = False,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .options import Quiet, Verbose
 from .session import INTERRUPTED, complain, log_beside, running
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["clean", "new", "retry", "run", "status"]
 
 RunFile = Annotated[Path, typer.Argument(help="The run file.", metavar="REGION.yaml")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done.")]
 Steps = Annotated[
     list[str] | None,
     typer.Option(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .options import Quiet, Verbose
 from .session import log_beside, running
 
 __all__ = ["report"]
@@ -26,8 +27,8 @@ def report(
             help="Place whose series is shown, as LON,LAT; may be repeated.", metavar="LON,LAT"
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Write what was asked and done, maps, series, errors and costs as one HTML file."""
     target = out or project.parent / f"{project.stem}.html"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .options import Quiet, Units, Verbose
 from .session import log_beside, running
 
 if TYPE_CHECKING:
@@ -42,15 +43,13 @@ def score(
         int, typer.Option(min=1, help="Maps of a product and triplets that are scored at most.")
     ] = 50,
     each: Annotated[bool, typer.Option("--each", help="A line for each map.")] = False,
-    units: Annotated[
-        str | None, typer.Option(help="meter/year or meter/day, where the files do not say.")
-    ] = None,
+    units: Units = None,
     out: Annotated[
         list[Path] | None,
         typer.Option("--out", "-o", help="Write the table: *.csv or *.md.", metavar="FILE"),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Score velocity maps: stable ground, closure, points measured in the field, GLAFT's metrics.
 

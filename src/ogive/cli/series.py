@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .options import Quiet, Units, Verbose
 from .session import log_beside, running
 
 if TYPE_CHECKING:
@@ -71,11 +72,9 @@ def invert(
         Path | None,
         typer.Option(help="Elevation model, whose slopes bend offsets of orbits.", metavar="TIF"),
     ] = None,
-    units: Annotated[
-        str | None, typer.Option(help="meter/year or meter/day, where the files do not say.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done.")] = False,
+    units: Units = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.")] = False,
 ) -> None:
     """Invert the velocities of many image pairs into a regular time series with errors."""
@@ -153,12 +152,10 @@ def annual(
         str | None, typer.Option(help="Where their positions lie, if the file does not say.")
     ] = None,
     smoothing: Annotated[str, typer.Option(help="gaussian, median or none.")] = "gaussian",
-    units: Annotated[
-        str | None, typer.Option(help="meter/year or meter/day, where the files do not say.")
-    ] = None,
+    units: Units = None,
     threads: Annotated[int | None, typer.Option(min=1, help="All there are by default.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DIR's product.")] = False,
 ) -> None:
     """Make annual velocity maps and trends of a cube."""

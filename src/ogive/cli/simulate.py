@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from .options import Quiet, Verbose
 from .session import log_beside, running
 
 __all__ = ["simulate"]
@@ -34,8 +35,8 @@ def simulate(
     outlines: Annotated[
         Path | None, typer.Option(help="Outlines of its glaciers.", metavar="FILE")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Simulate a glacier and what satellites see of it: a STAC catalogue, and the truth."""
     with running(log_beside(out), quiet=quiet, verbose=verbose) as run:

@@ -8,9 +8,22 @@ from typing import Annotated, Any
 
 import typer
 
+from .options import Quiet, Verbose
 from .session import INTERRUPTED, Run, complain, log_beside, running
 
 __all__ = ["need_learning", "train_app"]
+
+Config = Annotated[
+    Path | None, typer.Argument(help="What to train, and with what.", metavar="CONFIG.yaml")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="Folder to be made; by default the model's name.", metavar="DIR"
+    ),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the training that lies in DIR.")]
+Template = Annotated[bool, typer.Option("--template", help="Print a CONFIG.yaml to start from.")]
 
 train_app = typer.Typer(help="Train what ogive learns.", no_args_is_help=True)
 
@@ -22,23 +35,12 @@ def _train() -> None:
 
 @train_app.command("similarity")
 def train_similarity(
-    config: Annotated[
-        Path | None, typer.Argument(help="What to train, and with what.", metavar="CONFIG.yaml")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="Folder to be made; by default the model's name.", metavar="DIR"
-        ),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the training that lies in DIR.")
-    ] = False,
-    template: Annotated[
-        bool, typer.Option("--template", help="Print a CONFIG.yaml to start from.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done.")] = False,
+    config: Config = None,
+    out: Out = None,
+    resume: Resume = False,
+    template: Template = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Train features that match: a network, through the correlator that will use them.
 
@@ -58,23 +60,12 @@ def train_similarity(
 
 @train_app.command("outlines")
 def train_outlines(
-    config: Annotated[
-        Path | None, typer.Argument(help="What to train, and with what.", metavar="CONFIG.yaml")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="Folder to be made; by default the model's name.", metavar="DIR"
-        ),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the training that lies in DIR.")
-    ] = False,
-    template: Annotated[
-        bool, typer.Option("--template", help="Print a CONFIG.yaml to start from.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done.")] = False,
+    config: Config = None,
+    out: Out = None,
+    resume: Resume = False,
+    template: Template = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Train a network that maps glaciers, and learn what its confidence is worth.
 

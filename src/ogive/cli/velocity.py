@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .options import Quiet, Verbose
 from .session import FAILED_LOG, running
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ def velocity(
         Storage, typer.Option("--format", help="How velocities are stored.")
     ] = Storage.FLOAT32,
     threads: Annotated[int | None, typer.Option(help="By default all there are.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the product that lies in DIR.")
     ] = False,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .options import Quiet, Units, Verbose
 from .session import log_beside, running
 
 __all__ = ["view"]
@@ -36,9 +37,7 @@ def view(
     points_crs: Annotated[
         str | None, typer.Option(help="Where their positions lie, if the file does not say.")
     ] = None,
-    units: Annotated[
-        str | None, typer.Option(help="meter/year or meter/day, where the files do not say.")
-    ] = None,
+    units: Units = None,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port on this computer; 0 takes a free one.")
     ] = 0,
@@ -47,8 +46,8 @@ def view(
         typer.Option(help="Name or address of this computer, to let others in the network look."),
     ] = None,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Look at velocities in the browser: maps, series at a click, sections, the network of pairs.
 
