@@ -10,7 +10,7 @@ from typer.main import get_command
 
 from ogive.cli import app
 from ogive.learning.fit import LAST_CHECKPOINT, METRICS
-from ogive.similarity.train import CARD, CONFIG, WEIGHTS
+from ogive.learning.training_folder import CARD, CONFIG, WEIGHTS
 from ogive.similarity.training_config import TrainingConfig
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "training.md").read_text(encoding="utf-8")

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,18 +17,21 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from ogive.learning.card import DataSource, ModelCard
-from ogive.learning.files import written_whole
-from ogive.learning.fit import Fitted, Progress, check_fit, fit, is_first_process
-from ogive.learning.provenance import commit_of, versions_of
-from ogive.learning.settings import differences, read_settings, settings_yaml
-from ogive.learning.split import SIDES, Side, Split
-from ogive.learning.weights import fill_network, load_weights, save_weights
-from ogive.model import InputError
+from ogive.learning.fit import Fitted, Progress, check_fit, fit
+from ogive.learning.split import Side, Split
+from ogive.learning.training_folder import (
+    Trained,
+    keep_config,
+    keep_weights,
+    model_card,
+    refuse_other_config,
+)
+from ogive.learning.weights import fill_network, load_weights
 
 from .bands import bands_in_order
 from .calibration import Calibration, calibrate_confidence
 from .loss import deep_focal_loss
-from .networks import OutlineNetwork, build_network, parameter_count
+from .networks import OutlineNetwork, build_network
 from .samples import LABELS, LOCATION, PatchSamples
 from .sides import split_tiles
 from .tile_maps import confidence_bins_of
@@ -45,16 +46,7 @@ from .training_config import (
 
 __all__ = ["OutlinesModule", "Trained", "TrainingConfig", "train"]
 
-CONFIG = "config.yaml"
-WEIGHTS = "model.safetensors"
-CARD = "model.md"
 SCORE = "validation/iou"
-PACKAGES = ("ogive", "torch", "lightning", "numpy")
-FREE_WHEN_RESUMED = {
-    "max_steps", "max_minutes", "patience", "checkpoint_every_steps", "log_every_steps", "device",
-    "devices", "workers",
-}  # fmt: skip
-"""Settings of ``training`` that a resumed training may change."""
 
 _log = logging.getLogger(__name__)
 
@@ -127,28 +119,6 @@ class OutlinesModule(LightningModule):
         self._counted[name] = self._counted.get(name, torch.zeros_like(counted)) + counted
 
 
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """What a training left.
-
-    Attributes
-    ----------
-    folder
-        Where.
-    weights
-        The file of the best weights; ``None`` if it was interrupted.
-    sha256
-        Of that file.
-    fitted
-        How long it was, how it ended, and its scores.
-    """
-
-    folder: Path
-    weights: Path | None
-    sha256: str
-    fitted: Fitted
-
-
 def train(
     config: TrainingConfig,
     folder: str | Path,
@@ -191,15 +161,13 @@ def train(
     folder = Path(folder)
     check_fit(config.training, folder, resume=resume)
     if resume:
-        _refuse_other_config(config, folder / CONFIG)
+        refuse_other_config(config, folder)
     network = _network(config)
     sides, split = split_tiles(config)
     training = _samples(config, sides["train"], "train")
     validation = _samples(config, sides["validation"], "validation")
     training(0), validation(0)  # what does not fit is told before anything is written
-    if is_first_process():
-        with written_whole(folder / CONFIG) as path:
-            path.write_text(settings_yaml(config), encoding="utf-8")
+    keep_config(config, folder)
     shown = min(config.training.validation_samples, len(validation))
     _log.info(
         "%d tiles to learn from; %d of %d patches of %d tiles to judge by",
@@ -221,16 +189,8 @@ def train(
         return Trained(folder, None, "", fitted)
     calibration = _calibrated(config, network, sides["validation"])
     card = _card(config, network, split, fitted)
-    sha256 = save_weights(
-        folder / WEIGHTS,
-        network.state_dict(),
-        architecture=config.network.name,
-        options=model_options(config, network, calibration),
-        card=card,
-    )
-    with written_whole(folder / CARD) as path:
-        path.write_text(card.to_markdown(), encoding="utf-8")
-    return Trained(folder, folder / WEIGHTS, sha256, fitted)
+    options = model_options(config, network, calibration)
+    return keep_weights(folder, network, fitted=fitted, options=options, card=card)
 
 
 def _network(config: TrainingConfig) -> OutlineNetwork:
@@ -271,50 +231,20 @@ def _calibrated(
     return calibrate_confidence(bins)
 
 
-def _refuse_other_config(config: TrainingConfig, path: Path) -> None:
-    changed = [
-        name
-        for name in differences(read_settings(path, TrainingConfig), config)
-        if name.removeprefix("training.") not in FREE_WHEN_RESUMED
-    ]
-    if changed:
-        raise InputError(
-            f"the training in {path.parent} was begun with other settings: {', '.join(changed)}; "
-            f"resume it with its own {CONFIG}, or begin anew in another folder"
-        )
-
-
 def _card(
     config: TrainingConfig, network: OutlineNetwork, split: Split, fitted: Fitted
 ) -> ModelCard:
-    lasted = f"{fitted.steps:,} steps ({fitted.samples:,} samples, {fitted.minutes:.0f} minutes)"
-    machine = f"{torch.get_num_threads()} CPU threads"
-    told = f"{lasted}, weights of step {fitted.best_step:,}, {machine}."
-    return ModelCard(
+    return model_card(
+        config,
+        network,
         name=config.name,
         architecture=config.network.name,
-        parameters=parameter_count(network),
+        note=config.note,
+        seed=config.seed,
         data=tuple(
             DataSource(tiles.name or "unnamed", tiles.licence or "not told", f"{tiles.kind} tiles")
             for tiles in config.data.tiles
         ),
-        split={side: split.places_of(side) for side in SIDES if split.places_of(side)},
-        date=datetime.now(UTC).date().isoformat(),
-        commit=commit_of(),
-        seed=config.seed,
-        config=_without_folders(config.model_dump(mode="json")),
-        scores={name.removeprefix("validation/"): fitted.scores[name] for name in fitted.scores},
-        versions=versions_of(PACKAGES),
-        note=" ".join(part for part in (config.note, told) if part),
+        split=split,
+        fitted=fitted,
     )
-
-
-def _without_folders(value: Any) -> Any:
-    """Leave out where a machine keeps its files: of absolute paths, only the last part is told."""
-    if isinstance(value, Mapping):
-        return {key: _without_folders(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_folders(each) for each in value]
-    if isinstance(value, str) and Path(value).is_absolute():
-        return Path(value).name
-    return value

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,12 +18,15 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from ogive.learning.card import DataSource, ModelCard
-from ogive.learning.files import written_whole
-from ogive.learning.fit import Fitted, Progress, check_fit, fit, is_first_process
-from ogive.learning.provenance import commit_of, versions_of
-from ogive.learning.settings import read_settings, settings_yaml
-from ogive.learning.split import SIDES, Side, Split
-from ogive.learning.weights import save_weights
+from ogive.learning.fit import Fitted, Progress, check_fit, fit
+from ogive.learning.split import Side, Split
+from ogive.learning.training_folder import (
+    Trained,
+    keep_config,
+    keep_weights,
+    model_card,
+    refuse_other_config,
+)
 from ogive.model import InputError
 
 from .loss import (
@@ -53,17 +55,8 @@ from .training_config import (
 
 __all__ = ["SimilarityModule", "Trained", "TrainingConfig", "train"]
 
-CONFIG = "config.yaml"
-WEIGHTS = "model.safetensors"
-CARD = "model.md"
 SCORE = "validation/within_1px"
 RIGHT_PX = 1.0
-PACKAGES = ("ogive", "torch", "lightning", "numpy")
-FREE_WHEN_RESUMED = {
-    "max_steps", "max_minutes", "patience", "checkpoint_every_steps", "log_every_steps", "device",
-    "devices", "workers",
-}  # fmt: skip
-"""Settings of ``training`` that a resumed training may change."""
 
 _log = logging.getLogger(__name__)
 
@@ -180,28 +173,6 @@ def _distance_px(surface: Tensor, offset_x: Tensor, offset_y: Tensor) -> Tensor:
     return torch.hypot(dx - offset_x, dy - offset_y)
 
 
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """What a training left.
-
-    Attributes
-    ----------
-    folder
-        Where.
-    weights
-        The file of the best weights; ``None`` if it was interrupted.
-    sha256
-        Of that file.
-    fitted
-        How long it was, how it ended, and its scores.
-    """
-
-    folder: Path
-    weights: Path | None
-    sha256: str
-    fitted: Fitted
-
-
 def train(
     config: TrainingConfig,
     folder: str | Path,
@@ -244,7 +215,7 @@ def train(
     folder = Path(folder)
     check_fit(config.training, folder, resume=resume)
     if resume:
-        _refuse_other_config(config, folder / CONFIG)
+        refuse_other_config(config, folder)
     _refuse_small(config)
     network = _seeded_network(config)
     seeds: dict[Side, int] = {"train": config.seed, "validation": VALIDATION_SEEDS + config.seed}
@@ -260,9 +231,7 @@ def train(
     module = SimilarityModule(
         network, loss=config.loss.config(), optimiser=config.optimiser, validation=config.validation
     )
-    if is_first_process():
-        with written_whole(folder / CONFIG) as path:
-            path.write_text(settings_yaml(config), encoding="utf-8")
+    keep_config(config, folder)
     fitted = fit(
         module,
         shown.sample,
@@ -279,17 +248,10 @@ def train(
     if fitted.stopped == "interrupted" or not fitted.is_writer:
         return Trained(folder, None, "", fitted)
     card = _card(config, network, split, fitted)
-    sha256 = save_weights(
-        folder / WEIGHTS,
-        network.state_dict(),
-        architecture=config.network.name,
-        options=cast(Mapping[str, Any], network.options),
-        card=card,
-    )
-    with written_whole(folder / CARD) as path:
-        path.write_text(card.to_markdown(), encoding="utf-8")
-    _log.info("%s: SHA-256 %s", folder / WEIGHTS, sha256)
-    return Trained(folder, folder / WEIGHTS, sha256, fitted)
+    options = cast(Mapping[str, Any], network.options)
+    kept = keep_weights(folder, network, fitted=fitted, options=options, card=card)
+    _log.info("%s: SHA-256 %s", kept.weights, kept.sha256)
+    return kept
 
 
 def _seeded_network(config: TrainingConfig) -> nn.Module:
@@ -320,49 +282,17 @@ def _refuse_small(config: TrainingConfig) -> None:
         )
 
 
-def _refuse_other_config(config: TrainingConfig, path: Path) -> None:
-    before = read_settings(path, TrainingConfig)
-    changed = [
-        name
-        for name in _differences(before.model_dump(), config.model_dump())
-        if name.removeprefix("training.") not in FREE_WHEN_RESUMED
-    ]
-    if changed:
-        raise InputError(
-            f"the training in {path.parent} was begun with other settings: {', '.join(changed)}; "
-            f"resume it with its own {CONFIG}, or begin anew in another folder"
-        )
-
-
-def _differences(one: Mapping[str, Any], other: Mapping[str, Any], above: str = "") -> list[str]:
-    """Keys whose values differ, with dots between levels."""
-    found: list[str] = []
-    for key in sorted(one.keys() | other.keys()):
-        mine, yours = one.get(key), other.get(key)
-        if isinstance(mine, Mapping) and isinstance(yours, Mapping):
-            found += _differences(mine, yours, f"{above}{key}.")
-        elif mine != yours:
-            found.append(f"{above}{key}")
-    return found
-
-
 def _card(config: TrainingConfig, network: nn.Module, split: Split, fitted: Fitted) -> ModelCard:
-    lasted = f"{fitted.steps:,} steps ({fitted.samples:,} samples, {fitted.minutes:.0f} minutes)"
-    chosen = f"weights of step {fitted.best_step:,}"
-    machine = f"{torch.get_num_threads()} CPU threads"
-    return ModelCard(
+    return model_card(
+        config,
+        network,
         name=config.name,
         architecture=config.network.name,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        data=_data(config),
-        split={side: split.places_of(side) for side in SIDES if split.places_of(side)},
-        date=datetime.now(UTC).date().isoformat(),
-        commit=commit_of(),
+        note=config.note,
         seed=config.seed,
-        config=_without_folders(config.model_dump(mode="json")),
-        scores={name.removeprefix("validation/"): fitted.scores[name] for name in fitted.scores},
-        versions=versions_of(PACKAGES),
-        note=" ".join(part for part in (config.note, f"{lasted}, {chosen}, {machine}.") if part),
+        data=_data(config),
+        split=split,
+        fitted=fitted,
     )
 
 
@@ -384,14 +314,3 @@ def _groups(
     if isinstance(kind, SelfSampleSettings):
         return kind.series
     return (kind,)
-
-
-def _without_folders(value: Any) -> Any:
-    """Leave out where a machine keeps its files: of absolute paths, only the last part is told."""
-    if isinstance(value, Mapping):
-        return {key: _without_folders(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_folders(each) for each in value]
-    if isinstance(value, str) and Path(value).is_absolute():
-        return Path(value).name
-    return value
