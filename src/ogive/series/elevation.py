@@ -24,6 +24,7 @@ from ogive.correction.orthorectification.arrays import (
     offsets_on_pixels,
     span_years,
 )
+from ogive.correction.orthorectification.attributes import ELEVATION_BIAS_ATTRIBUTES
 from ogive.correction.orthorectification.estimate import Scale
 from ogive.correction.orthorectification.flags import (
     epipolar_angle_deg,
@@ -281,32 +282,10 @@ def _add_geometry(
     dataset["geometry"] = (("y", "x"), flags.reshape(shape), geometry_attributes())
 
 
-_ATTRIBUTES: dict[str, dict[str, str]] = {
-    "elevation_bias": {
-        "long_name": "surface minus the elevation model of the orthorectification",
-        "units": "m",
-    },
-    "elevation_bias_error": {"long_name": "standard error of elevation_bias", "units": "m"},
+_ATTRIBUTES = ELEVATION_BIAS_ATTRIBUTES | {
     "speed_change": {
         "long_name": "most likely change of a velocity component in a year",
         "units": "meter/year",
     },
-    "unit_variance": {"long_name": "mean square of the weighted residuals", "units": "1"},
-    "baseline": {"long_name": "longest offset of a pair per height", "units": "1"},
-    "elevation_bias_vx_cov": {
-        "long_name": "error covariance of elevation_bias and vx",
-        "units": "meter2/year",
-    },
-    "elevation_bias_vy_cov": {
-        "long_name": "error covariance of elevation_bias and vy",
-        "units": "meter2/year",
-    },
-    "epipolar_angle": {
-        "long_name": "angle between the flow and the epipolar line",
-        "units": "degree",
-    },
-    "redundancy": {"long_name": "displacements more than unknowns", "units": "1"},
     "observations": {"long_name": "number of pairs that overlap the period", "units": "1"},
-    "pairs_used": {"long_name": "number of pairs used", "units": "1"},
-    "pairs_rejected": {"long_name": "number of pairs rejected by the w-test", "units": "1"},
 }
