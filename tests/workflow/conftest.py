@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-import numpy as np
 import pytest
 import shapely
-import xarray as xr
 from sqlalchemy import create_engine, delete, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from tests.servers.stac import StacServer
+from tests.workflow.regions import REGION
 
 from ogive.model import Scene
 from ogive.workflow.catalogue import open_catalogue
@@ -158,7 +157,7 @@ def new_region(archive, bounds, server, tmp_path_factory):
 
     def write(**sections):
         settings = template(
-            "simulated",
+            REGION,
             bbox=bounds,
             start=date(2020, 6, 1),
             end=date(2020, 10, 1),
@@ -183,42 +182,8 @@ def undisturbed(new_region, server):
     return path
 
 
-@pytest.fixture(scope="session")
-def contents():
-    """Tell what all products of a region hold, bit for bit, but for when they were written."""
-    return products_in
-
-
-def products_in(path):
-    folder = path.parent / "simulated"
-    files = [*folder.glob("match/*/*/*.nc"), *folder.glob("velocity/*/*/*.nc")]
-    files += [*folder.glob("annual/*.nc"), *folder.glob("report/*/annual.nc")]
-    stores = [*folder.glob("cube/*.zarr"), *folder.glob("series/*.zarr")]
-    told = {}
-    for file in files:
-        with xr.open_dataset(file, engine="netcdf4", decode_times=False) as opened:
-            told[file.relative_to(folder).as_posix()] = digest(opened)
-    for store in stores:
-        with xr.open_dataset(store, engine="zarr", decode_times=False) as opened:
-            told[store.relative_to(folder).as_posix()] = digest(opened)
-    return told
-
-
-def digest(dataset):
-    """Bytes of all variables, and all attributes that do not tell the hour."""
-    found = hashlib.blake2b()
-    for name in sorted(map(str, dataset.variables)):
-        values = dataset[name].values
-        found.update(f"{name} {values.dtype} {values.shape} {attributes(dataset[name])}".encode())
-        found.update(
-            np.ascontiguousarray(values).tobytes()
-            if values.dtype.kind != "O"
-            else repr(values.tolist()).encode()
-        )
-    found.update(attributes(dataset).encode())
-    return found.hexdigest()
-
-
-def attributes(thing):
-    kept = {k: v for k, v in thing.attrs.items() if k not in ("date_created", "history")}
-    return repr(sorted((k, np.asarray(v).tolist()) for k, v in kept.items()))
+@pytest.fixture
+def copy(undisturbed, tmp_path):
+    """The undisturbed region, with its catalogue and all that it has made, to be changed."""
+    shutil.copytree(undisturbed.parent, tmp_path / "region")
+    return tmp_path / "region" / "region.yaml"

@@ -8,57 +8,29 @@ import numpy as np
 import pytest
 import xarray as xr
 from odc.geo.geobox import GeoBox
+from tests.workflow.orbits import cube_of_two_orbits
 from typer.testing import CliRunner
 
 from ogive.cli import app
-from ogive.correction.orthorectification.views import stack_views
 from ogive.model import InputError
-from ogive.scenes.geometry import view_geometry
-from ogive.simulation.orbits import displacement_network
-from ogive.store.cube import canonical, write_cube
+from ogive.store.cube import write_cube
 from ogive.store.readers import open_cube
 from ogive.workflow.across_orbits import join_orbits
 from ogive.workflow.inversion import Point, make_series
 from ogive.workflow.views import cube_views, pairs_across_orbits, views_on_grid
 
-# Kaskawulsh Glacier, between orbits 14 and 114 of Sentinel-2: their epipolar line runs to 106°.
+# Kaskawulsh Glacier.
 BOX = GeoBox.from_bbox((580e3, 6.72e6, 582e3, 6.7216e6), "EPSG:32607", resolution=200)
-ORBITS = (14, 114)
 VX, VY = 60.0, -300.0
-
-
-def two_orbits(**options):
-    """A cube of a year whose offsets are those of the orbits' nominal geometry."""
-    times = None
-    chosen = {
-        "images": 30, "pairs": None, "noise_m": 1.0, "vx_m_yr": VX, "vy_m_yr": VY, "bias_m": 60.0,
-        "span_days": 300.0, "longest_days": 50.0, "seed": 4,
-    } | options  # fmt: skip
-    made = displacement_network(tuple(BOX.shape), **chosen)
-    times = made.views["time"].values
-    sides = [view_geometry({"mission": "sentinel-2", "relative_orbit": o}, BOX) for o in ORBITS]
-    real = stack_views([sides[k % 2] for k in range(times.size)], times)
-    cube, index = made.cube, {t: k for k, t in enumerate(times)}
-    first, last = (
-        np.array([index[t] for t in cube[f"acquisition_date_img{k}"].values]) for k in (1, 2)
-    )
-    years = (times[last] - times[first]) / np.timedelta64(31_557_600, "s")
-    for axis in "xy":
-        old, new = (views[f"sight_{axis}"].values for views in (made.views, real))
-        moved = (old[last] - old[first])[:, None, None] - (new[last] - new[first])
-        d = moved * made.elevation_bias_m / years[:, None, None]
-        cube[f"v{axis}"] = (cube[f"v{axis}"] + d).assign_attrs(units="meter/year")
-    cube = cube.assign_coords(x=BOX.coordinates["x"].values, y=BOX.coordinates["y"].values)
-    for k, image in ((1, first), (2, last)):
-        cube[f"mission_img{k}"] = ("mid_date", np.full(years.size, "S"))
-        cube[f"satellite_img{k}"] = ("mid_date", np.full(years.size, "2A"))
-        cube[f"relative_orbit_img{k}"] = ("mid_date", np.array(ORBITS, float)[image % 2])
-    return canonical(cube, BOX.crs), made
+NETWORK = {
+    "images": 30, "vx_m_yr": VX, "vy_m_yr": VY, "bias_m": 60.0, "span_days": 300.0,
+    "longest_days": 50.0, "seed": 4,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
-    cube, made = two_orbits()
+    cube, made = cube_of_two_orbits(BOX, **NETWORK)
     path = tmp_path_factory.mktemp("cube") / "cube.zarr"
     write_cube(cube, path)
     return path, np.abs(made.elevation_bias_m)

@@ -10,14 +10,15 @@ import pytest
 import xarray as xr
 from odc.geo.geobox import GeoBox
 from scipy.ndimage import uniform_filter
+from tests.workflow.orbits import ORBITS, cube_of_two_orbits
 from typer.testing import CliRunner
 
 from ogive.cli import app
-from ogive.correction.orthorectification.views import pair_offsets, stack_views
+from ogive.correction.orthorectification.views import pair_offsets
 from ogive.model import GridError, InputError, OutputError
 from ogive.scenes.geometry import scene_of_angles, view_geometry
 from ogive.simulation.orbits import displacement_network
-from ogive.store.cube import canonical, stack, write_cube
+from ogive.store.cube import stack, write_cube
 from ogive.store.readers import open_cube
 from ogive.view.elevation_bias import plot_baselines, plot_elevation_bias
 from ogive.workflow.elevation_bias import make_elevation_bias
@@ -25,41 +26,14 @@ from ogive.workflow.simulate import SimulationSettings, simulate_archive
 from ogive.workflow.velocity import velocity
 from ogive.workflow.views import cube_views
 
-# Kaskawulsh Glacier, between orbits 14 and 114 of Sentinel-2.
+# Kaskawulsh Glacier.
 BOX = GeoBox.from_bbox((580e3, 6.72e6, 584e3, 6.723e6), "EPSG:32607", resolution=200)
-ORBITS = (14, 114)
-
-
-def cube_of_two_orbits(**options):
-    """A cube whose offsets are those of two real orbits' nominal geometry, and what is true."""
-    chosen = {"images": 10, "pairs": None, "noise_m": 1.0, "vy_m_yr": -300.0} | options
-    made = displacement_network(tuple(BOX.shape), **chosen)
-    times = made.views["time"].values
-    views = [view_geometry({"mission": "sentinel-2", "relative_orbit": o}, BOX) for o in ORBITS]
-    real = stack_views([views[k % 2] for k in range(times.size)], times)
-    cube = made.cube
-    index = {t: k for k, t in enumerate(times)}
-    first, last = (
-        np.array([index[t] for t in cube[f"acquisition_date_img{k}"].values]) for k in (1, 2)
-    )
-    years = (times[last] - times[first]) / np.timedelta64(31_557_600, "s")
-    for axis in "xy":
-        old = made.views[f"sight_{axis}"].values
-        new = real[f"sight_{axis}"].values
-        moved = (old[last] - old[first])[:, None, None] - (new[last] - new[first])
-        d = moved * made.elevation_bias_m / years[:, None, None]
-        cube[f"v{axis}"] = (cube[f"v{axis}"] + d).assign_attrs(units="meter/year")
-    cube = cube.assign_coords(x=BOX.coordinates["x"].values, y=BOX.coordinates["y"].values)
-    for k, image in ((1, first), (2, last)):
-        cube[f"mission_img{k}"] = ("mid_date", np.full(years.size, "S"))
-        cube[f"satellite_img{k}"] = ("mid_date", np.full(years.size, "2A"))
-        cube[f"relative_orbit_img{k}"] = ("mid_date", np.array(ORBITS, float)[image % 2])
-    return canonical(cube, BOX.crs), made
+NETWORK = {"images": 10, "vy_m_yr": -300.0}
 
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
-    cube, made = cube_of_two_orbits()
+    cube, made = cube_of_two_orbits(BOX, **NETWORK)
     path = tmp_path_factory.mktemp("cube") / "cube.nc"
     write_cube(cube, path)
     return path, made
@@ -226,7 +200,7 @@ def test_the_command(stored, tmp_path):
 
 
 def test_a_single_orbit_is_told(tmp_path):
-    cube, _ = cube_of_two_orbits()
+    cube, _ = cube_of_two_orbits(BOX, **NETWORK)
     one = cube.isel(
         mid_date=np.flatnonzero(
             (cube["relative_orbit_img1"] == 14) & (cube["relative_orbit_img2"] == 14)

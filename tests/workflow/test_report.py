@@ -8,20 +8,17 @@ import numpy as np
 import pytest
 import xarray as xr
 from pyproj import Transformer
+from tests.workflow.regions import catalogue_of, folder_of
 from typer.testing import CliRunner
 
 from ogive.cli import app
 from ogive.model import InputError
-from ogive.workflow.catalogue import SceneUse, open_catalogue, uses_of_scenes
+from ogive.workflow.catalogue import SceneUse, uses_of_scenes
 from ogive.workflow.report.network import scene_rows
 from ogive.workflow.report.page import make_report
 from ogive.workflow.report.points import fast_places
 
 pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
-
-
-def folder_of(path):
-    return path.parent / "simulated"
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +133,7 @@ def test_scenes_know_their_fate(scenes, catalogue):
 
 
 def test_outcomes_are_counted_on_both_sides_of_a_pair(undisturbed):
-    engine = open_catalogue(folder_of(undisturbed) / "catalogue.sqlite", region="simulated")
+    engine = catalogue_of(undisturbed)
     uses = uses_of_scenes(engine, "calibrate")
     engine.dispose()
     assert [(use.pairs, use.done, use.failed) for use in uses] == 5 * [(4, 4, 0)]

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import numpy as np
 import pytest
 import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from sqlalchemy import select
-from typer.testing import CliRunner
+from tests.workflow.regions import PAIRS, change, contents, folder_of, run, tasks_of
 
 import ogive
 from ogive import scenes
-from ogive.cli import app
 from ogive.scenes.polygons import burned, read_polygons
-from ogive.workflow.catalogue import open_catalogue
 from ogive.workflow.catalogue.tables import TaskRow
 from ogive.workflow.run import run_region
 from ogive.workflow.run_upkeep import broken_products, clean_region, retry_region
@@ -27,39 +23,6 @@ from ogive.workflow.steps import NAMES as STEPS
 
 # Threads that read files change the filters of warnings under each other's feet.
 pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
-
-PAIRS = 10
-
-
-def folder_of(path):
-    return path.parent / "simulated"
-
-
-def tasks_of(path, *columns):
-    engine = open_catalogue(folder_of(path) / "catalogue.sqlite", region="simulated")
-    with engine.connect() as connection:
-        rows = connection.execute(select(*columns).order_by(TaskRow.id)).all()
-    engine.dispose()
-    return rows
-
-
-def run(path, *words):
-    told = ["run", str(path), "--cluster", "threads", *words]
-    return CliRunner().invoke(app, told, catch_exceptions=False)
-
-
-def change(path, old, new):
-    text = path.read_text()
-    assert text.count(old) == 1, old
-    path.write_text(text.replace(old, new))
-
-
-@pytest.fixture
-def copy(undisturbed, tmp_path):
-    """The undisturbed region, with its catalogue and all that it has made, to be changed."""
-    shutil.copytree(undisturbed.parent, tmp_path / "region")
-    return tmp_path / "region" / "region.yaml"
-
 
 # ---- all goes well -------------------------------------------------------------------------------
 
@@ -171,7 +134,7 @@ def test_tiles_with_their_edges_give_what_the_whole_gives(copy, undisturbed):
             np.testing.assert_array_equal(one[name].values, other[name].values)
 
 
-def test_batches_of_layers_give_what_all_at_once_give(copy, contents, monkeypatch):
+def test_batches_of_layers_give_what_all_at_once_give(copy, monkeypatch):
     before = contents(copy)
     monkeypatch.setattr("ogive.workflow.steps.cube.BATCH_BYTES", 1.0)  # eight layers of the ten
     assert retry_region(copy, steps=["cube"], done=True) == 1
@@ -182,7 +145,7 @@ def test_batches_of_layers_give_what_all_at_once_give(copy, contents, monkeypatc
 # ---- again, and otherwise ------------------------------------------------------------------------
 
 
-def test_to_run_again_does_nothing(copy, contents, sound):
+def test_to_run_again_does_nothing(copy, sound):
     before, asked = contents(copy), len(sound.requests)
     finished = tasks_of(copy, TaskRow.id, TaskRow.finished_s)
     answer = run(copy)
@@ -222,7 +185,7 @@ def test_a_changed_parameter_redoes_just_what_depends_on_it(copy):
     }  # fmt: skip
 
 
-def test_a_parameter_changed_back_takes_up_what_was_made_before(copy, contents):
+def test_a_parameter_changed_back_takes_up_what_was_made_before(copy):
     before = contents(copy)
     times = {path: path.stat().st_mtime_ns for path in folder_of(copy).rglob("velocity/*/*/*.nc")}
     change(copy, "  max_speed_m_yr: null", "  max_speed_m_yr: 900")

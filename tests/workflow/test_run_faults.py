@@ -12,13 +12,13 @@ from datetime import date
 import pytest
 import rasterio
 from affine import Affine
-from sqlalchemy import select
 from tests.servers.stac import Fault, StacServer
+from tests.workflow.regions import PAIRS, catalogue_of, contents, folder_of, run, tasks_of
 from typer.testing import CliRunner
 
 from ogive.cli import app
 from ogive.model import InputError
-from ogive.workflow.catalogue import CatalogueError, claim, new_owner, open_catalogue
+from ogive.workflow.catalogue import CatalogueError, claim, new_owner
 from ogive.workflow.catalogue.tables import TaskRow
 from ogive.workflow.run import RunError, run_region
 from ogive.workflow.run_upkeep import broken_products, clean_region, retry_region
@@ -26,38 +26,6 @@ from ogive.workflow.status import read_status
 
 # Threads that read files change the filters of warnings under each other's feet.
 pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
-
-PAIRS = 10
-
-
-def folder_of(path):
-    return path.parent / "simulated"
-
-
-def tasks_of(path, *columns):
-    engine = open_catalogue(folder_of(path) / "catalogue.sqlite", region="simulated")
-    with engine.connect() as connection:
-        rows = connection.execute(select(*columns).order_by(TaskRow.id)).all()
-    engine.dispose()
-    return rows
-
-
-def run(path, *words):
-    told = ["run", str(path), "--cluster", "threads", *words]
-    return CliRunner().invoke(app, told, catch_exceptions=False)
-
-
-def change(path, old, new):
-    text = path.read_text()
-    assert text.count(old) == 1, old
-    path.write_text(text.replace(old, new))
-
-
-@pytest.fixture
-def copy(undisturbed, tmp_path):
-    """The undisturbed region, with its catalogue and all that it has made, to be changed."""
-    shutil.copytree(undisturbed.parent, tmp_path / "region")
-    return tmp_path / "region" / "region.yaml"
 
 
 def errors_of(path, step="match"):
@@ -157,7 +125,7 @@ def test_a_scene_with_no_overlap_is_told(new_region, sound, archive, tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a small disk of its own")
 def test_a_full_disk_is_told_and_the_rest_goes_on_when_there_is_room(
-    new_region, sound, tmp_path, contents, undisturbed
+    new_region, sound, tmp_path, undisturbed
 ):
     """The velocities lie on a small disk of their own."""
     path = new_region()
@@ -238,7 +206,7 @@ def test_done_is_retried_by_step_only(copy):
         retry_region(copy, steps=["knit"])
 
 
-def test_what_is_done_can_be_done_anew(copy, contents):
+def test_what_is_done_can_be_done_anew(copy):
     before = contents(copy)
     victim = min(folder_of(copy).glob("velocity/*/*/*.nc"))
     victim.write_bytes(victim.read_bytes()[:1000])
@@ -254,14 +222,14 @@ def test_what_is_done_can_be_done_anew(copy, contents):
 
 def test_nothing_is_cleaned_under_a_run(copy):
     retry_region(copy, steps=["match"], done=True)
-    engine = open_catalogue(folder_of(copy) / "catalogue.sqlite", region="simulated")
+    engine = catalogue_of(copy)
     assert claim(engine, "match", owner=new_owner(), count=1, lease_s=60.0, max_attempts=5)
     engine.dispose()
     with pytest.raises(CatalogueError, match="a run is at work"):
         clean_region(copy)
 
 
-def test_clean_removes_what_died_in_the_making_and_the_cache(copy, contents):
+def test_clean_removes_what_died_in_the_making_and_the_cache(copy):
     before = contents(copy)
     folder = folder_of(copy)
     place = min(folder.glob("match/*/*")) / ".one.nc.0123abcd.partial"

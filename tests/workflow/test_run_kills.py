@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import create_engine, func, select
 from sqlalchemy.exc import DBAPIError
 from tests.servers.stac import Fault
+from tests.workflow.regions import PAIRS, contents, folder_of
 
 from ogive.workflow.catalogue.tables import ProductRow, TaskRow
 from ogive.workflow.run_upkeep import broken_products, clean_region
@@ -26,15 +27,10 @@ from ogive.workflow.steps import NAMES as STEPS
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="there is no kill -9 on Windows")
 
-PAIRS = 10
 TASKS = 2 * PAIRS + 6
 DEADLINE_S = 300.0
 OGIVE = [sys.executable, "-c", "from ogive.cli import main; main()"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-
-
-def folder_of(path):
-    return path.parent / "simulated"
 
 
 @contextmanager
@@ -137,7 +133,7 @@ def kill_again_and_again(path, times, seed):
 @pytest.mark.parametrize(
     "times", [2, pytest.param(10, marks=pytest.mark.slow)], ids=["twice", "ten times"]
 )
-def test_the_whole_run_is_killed(new_region, sound, undisturbed, contents, times):
+def test_the_whole_run_is_killed(new_region, sound, undisturbed, times):
     path = new_region(run={"lease_s": 5.0, "max_attempts": 2 * times + 2})
     killed = kill_again_and_again(path, times, seed=times)
     finish(path, "--cluster", "threads")
@@ -181,7 +177,7 @@ def worker(address):
 @pytest.mark.parametrize(
     "times", [1, pytest.param(10, marks=pytest.mark.slow)], ids=["once", "ten times"]
 )
-def test_workers_are_killed(new_region, sound, undisturbed, contents, times):
+def test_workers_are_killed(new_region, sound, undisturbed, times):
     """The scheduler gives what they had to another worker; the run does not notice."""
     path = new_region()
     moments = random.Random(times)
@@ -202,7 +198,7 @@ def test_workers_are_killed(new_region, sound, undisturbed, contents, times):
 
 
 @pytest.mark.slow
-def test_the_scheduler_is_killed_ten_times(new_region, sound, undisturbed, contents):
+def test_the_scheduler_is_killed_ten_times(new_region, sound, undisturbed):
     """The run says so and gives back what it had; the next one goes on with another scheduler."""
     path = new_region(run={"max_attempts": 30})
     moments = random.Random(10)
@@ -250,7 +246,7 @@ def test_a_lost_scheduler_is_told_and_what_was_in_hand_given_back(new_region, so
 # ---- many runs at once ---------------------------------------------------------------------------
 
 
-def test_two_runs_share_one_postgresql(new_region, sound, undisturbed, contents, postgresql):
+def test_two_runs_share_one_postgresql(new_region, sound, undisturbed, postgresql):
     """Both work, on the same tasks, and no task is done by both."""
     path = new_region(run={"catalogue": postgresql})
     # Images come slowly, so that neither run is through before the other has begun.

@@ -6,6 +6,7 @@ from datetime import date
 
 import pytest
 import yaml
+from tests.workflow.regions import change
 from typer.testing import CliRunner
 
 from ogive.cli import app
@@ -17,13 +18,6 @@ from ogive.workflow.runfile_settings import RunFile
 @pytest.fixture
 def path(tmp_path):
     return write_run_file(template(), tmp_path / "region.yaml")
-
-
-def change(path, old, new):
-    text = path.read_text()
-    assert text.count(old) == 1
-    path.write_text(text.replace(old, new))
-    return text[: text.index(old)].count("\n") + 1
 
 
 def keys_of(model, above=()):
