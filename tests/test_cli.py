@@ -36,7 +36,8 @@ PIXEL_M = 10.0
 SIZE = 240
 PLACE = Affine(PIXEL_M, 0, 560_000, 0, -PIXEL_M, 6_690_000)
 SMALL = ("--window", "16", "--search", "8")
-PRODUCT = {"quicklook.png", "run.log", "run.yaml", "v.tif", "v_error.tif", "vx.tif", "vy.tif"}
+PRODUCT = {"quicklook.png", "run.log", "run.yaml", "v.tif", "v_error.tif", "vx.tif", "vy.tif",
+           "v.qml", "v_error.qml", "vx.qml", "vy.qml"}  # fmt: skip
 MAIN = "simulated_20200701_X_simulated_20200711_G0080V02_P"
 
 

@@ -101,7 +101,9 @@ def test_a_scene_becomes_outlines(tmp_path: Path, weights: Path):
     assert made.inner_km2 <= made.ice_km2 <= made.outer_km2
     assert 0.5 < made.estimated_iou <= 1
     layers = dict(pyogrio.list_layers(made.outlines))
-    assert set(layers) == {"glaciers", "inner", "outer"}
+    assert set(layers) == {"glaciers", "inner", "outer", "layer_styles"}
+    styles = gpd.read_file(made.outlines, layer="layer_styles")
+    assert set(styles["f_table_name"]) == {"glaciers", "inner", "outer"}
     glaciers = gpd.read_file(made.outlines, layer="glaciers")
     assert glaciers.crs.to_epsg() == 32632
     assert glaciers.is_valid.all()
@@ -114,7 +116,8 @@ def test_a_scene_becomes_outlines(tmp_path: Path, weights: Path):
     with rasterio.open(made.probability) as file:
         np.testing.assert_array_equal(file.read(1)[3:] > 0.5, ice[3:])
     assert sorted(each.name for each in tmp_path.iterdir()) == [
-        "out.gpkg", "out_confidence.tif", "out_probability.tif", "scene.tif",
+        "out.gpkg", "out_confidence.qml", "out_confidence.tif", "out_probability.qml",
+        "out_probability.tif", "scene.tif",
     ]  # fmt: skip
 
 
@@ -335,7 +338,8 @@ def test_bias_optimisation_ends_when_nothing_changes():
     scene = Arrays(np.ones((1, 20, 20), "f4"), np.ones((20, 20), bool))
     found = optimise_bias(scene, Regional(), ["red"], learning_rate=1e-12, epochs=100)
     assert len(found.entropy) == 5
-    np.testing.assert_allclose(found.location, 1 / 3, atol=1e-6)
+    # Where it began: the second region all but alone.
+    np.testing.assert_allclose(found.location[1], np.e**5 / (np.e**5 + 2), rtol=1e-5)
 
 
 def test_bias_of_networks_that_are_told_nothing():

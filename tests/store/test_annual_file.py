@@ -20,7 +20,6 @@ from ogive.series.annual import annual
 from ogive.store.annual_file import annual_layers, read_annual, write_annual
 from ogive.store.cube import write_cube
 from ogive.store.geocube import geocubes, mosaic
-from ogive.store.qgis_style import Category, write_categories, write_colour_ramp
 from ogive.store.readers import open_cube
 
 # Raised inside odc-geo, for its makers: the product of affine maps is told to become `@`.
@@ -225,14 +224,3 @@ def test_a_missing_tile_is_a_gap():
     )
     assert int(joined.cnt.where(inside).max()) == 0
     assert joined.attrs["observations_given"] < whole.attrs["observations_given"]
-
-
-def test_styles_without_a_range_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no range"):
-        write_colour_ramp(tmp_path / "v.qml", low=3.0, high=3.0)
-    with pytest.raises(InputError, match="'jet' is unknown"):
-        write_colour_ramp(tmp_path / "v.qml", low=0.0, high=3.0, colours="jet")
-    with pytest.raises(InputError, match="needs categories"):
-        write_categories(tmp_path / "v.qml", [])
-    path = write_categories(tmp_path / "v.qml", [Category(1, "ice & snow", "#ffffff")])
-    assert "ice &amp; snow" in path.read_text()

@@ -15,6 +15,7 @@ import xarray as xr
 
 from ogive.model import GridError, InputError
 from ogive.store.cog import write_cogs
+from ogive.store.qgis_style import layer_style
 
 # Raised inside odc-geo, for its makers: the product of affine maps is told to become `@`.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -26,9 +27,10 @@ def test_maps_are_cogs_with_place_units_and_meaning(tmp_path: Path, make_velocit
     velocity = make_velocity(shape=(700, 1100))
     paths = write_cogs(velocity, tmp_path / "maps")
     assert [path.name for path in paths] == ["v.tif", "vx.tif", "vy.tif", "v_error.tif"]
-    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == sorted(
-        path.name for path in paths
-    )
+    styles = [path.with_suffix(".qml") for path in paths]
+    assert set((tmp_path / "maps").iterdir()) == {*paths, *styles}
+    for path, style in zip(paths, styles, strict=True):
+        assert style.read_text(encoding="utf-8") == layer_style(velocity[path.stem], path.stem)
     for path in paths:
         array = velocity[path.stem]
         with rasterio.open(path) as file:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import odc.geo.xr  # noqa: F401  (gives datasets their .odc accessor)
@@ -23,7 +23,7 @@ from rasterio.errors import RasterioError
 from ogive.model import DAYS_PER_YEAR, GridError, InputError, OutputError
 from ogive.store.atomic import atomic_path
 from ogive.store.mapping import grid_mapping
-from ogive.store.qgis_style import Category, write_categories, write_colour_ramp
+from ogive.store.qgis_style import category_style, flag_categories, layer_style, write_style
 from ogive.store.schema import plain_attribute
 from ogive.store.stac_collection import Asset, Item, write_collection
 
@@ -41,29 +41,6 @@ _STANDARD_NAMES = {
     "trend_mask": "status_flag",
 }
 _REFERENCES = "Rabatel et al. 2023, https://doi.org/10.3390/data8040066 (product and names)"
-_SPREAD = 98.0
-
-
-class _Style(NamedTuple):
-    """How a layer is drawn: colours, and whether its range is symmetric or a full circle."""
-
-    colours: str
-    kind: str
-
-
-_STYLES = {
-    "v": _Style("batlow", "positive"),
-    "vx": _Style("vik", "symmetric"),
-    "vy": _Style("vik", "symmetric"),
-    "error": _Style("lajolla", "positive"),
-    "cnt": _Style("davos", "positive"),
-    "a": _Style("romaO", "circle"),
-    "stdev": _Style("lajolla", "positive"),
-    "stdeva": _Style("lajolla", "positive"),
-    "trend": _Style("vik_r", "symmetric"),
-    "trend_error": _Style("lajolla", "positive"),
-    "p_value": _Style("grayC", "positive"),
-}
 
 
 def annual_layers(product: xr.Dataset) -> xr.Dataset:
@@ -153,7 +130,7 @@ def write_annual(product: xr.Dataset, folder: str | Path, *, name: str = "annual
     paths = [_write_netcdf(layers, grid, folder / f"{name}.nc")]
     for key, layer in layers.data_vars.items():
         paths.append(_write_geotiff(layer, grid, folder / f"{key}.tif"))
-        paths.append(_write_style(layer, folder / f"{key}.qml"))
+        paths.append(write_style(folder / f"{key}.qml", _style(layer)))
     return paths + _write_catalogue(product, layers, grid, folder, name)
 
 
@@ -259,42 +236,11 @@ def _write_geotiff(layer: xr.DataArray, grid: GeoBox, path: Path) -> Path:
     return path
 
 
-def _write_style(layer: xr.DataArray, path: Path) -> Path:
+def _style(layer: xr.DataArray) -> str:
     kind = layer.attrs["layer"]
-    if kind in ("flag", "trend_mask", "reason"):
-        return write_categories(path, _categories(layer))
-    style = _STYLES[kind]
-    low, high = _range(layer.values, style.kind)
-    units = str(layer.attrs.get("units", "")).replace("meter/year2", "m/yr²")
-    return write_colour_ramp(
-        path, low=low, high=high, colours=style.colours, units=units.replace("meter/year", "m/yr")
-    )
-
-
-def _range(values: Any, kind: str) -> tuple[float, float]:
-    if kind == "circle":
-        return -np.pi, np.pi
-    known = np.abs(values[np.isfinite(values)].astype(np.float64))
-    high = float(np.percentile(known, _SPREAD)) if known.size else 1.0
-    high = high if high > 0 else 1.0
-    return (-high, high) if kind == "symmetric" else (0.0, high)
-
-
-def _categories(layer: xr.DataArray) -> list[Category]:
-    if layer.attrs["layer"] != "reason":
-        labels = layer.attrs["flag_meanings"].split()
-        return [Category(0, labels[0], "#d9d9d9"), Category(1, labels[1], "#1b6ca8")]
-    found = [int(value) for value in np.unique(layer.values)]
-    meanings = dict(
-        zip(map(int, layer.attrs["flag_masks"]), layer.attrs["flag_meanings"].split(), strict=True)
-    )
-    colours = ("#fde0c5", "#f8b58b", "#f2855d", "#d1495b", "#8e3b6b", "#4a2f63")
-    categories = []
-    for k, value in enumerate(found):
-        why = [meaning for mask, meaning in meanings.items() if value & mask]
-        colour = "#ffffff" if value == 0 else colours[k % len(colours)]
-        categories.append(Category(value, ", ".join(why) or "reliable", colour))
-    return categories
+    if kind == "reason":
+        return category_style(flag_categories(layer, none="reliable"))
+    return layer_style(layer, kind)
 
 
 def _write_catalogue(

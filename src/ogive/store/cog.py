@@ -17,6 +17,7 @@ from rasterio.errors import RasterioError
 
 from ogive.model import GridError, InputError, OutputError
 from ogive.store.atomic import atomic_path
+from ogive.store.qgis_style import layer_style
 
 __all__ = ["write_cogs"]
 
@@ -38,7 +39,8 @@ def write_cogs(
     """Write variables as cloud-optimised GeoTIFFs, ``v.tif``, ``vx.tif``, ...
 
     Each has one band of float32 with NaN for no data, tiles and averaged overviews, and names its
-    units and its meaning. All files appear together when all are written and read back, or none.
+    units and its meaning; beside it lies the style that QGIS draws it in, ``v.qml``, ... All files
+    appear together when all are written and read back, or none.
 
     Parameters
     ----------
@@ -52,7 +54,7 @@ def write_cogs(
     Returns
     -------
     list of pathlib.Path
-        The files, in the order of `names`.
+        The GeoTIFFs, in the order of `names`.
 
     Raises
     ------
@@ -79,6 +81,8 @@ def write_cogs(
                 ) from error
             if not whole:
                 raise OutputError(f"{final} cannot be written whole; nothing was left there")
+            style = publications.enter_context(atomic_path(final.with_suffix(".qml")))
+            style.write_text(layer_style(velocity[name], name), encoding="utf-8")
     return finals
 
 

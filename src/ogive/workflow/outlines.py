@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +26,22 @@ from ogive.outlines.predict import PredictOptions, probability_strips
 from ogive.outlines.scene import RasterScene, opened_scene
 from ogive.outlines.tiles import GLACIER
 from ogive.outlines.trained import OutlineModel, load_outline_model
-from ogive.outlines.vectors import polygons_of, read_inventory
+from ogive.outlines.vectors import on_grid, polygons_of, read_inventory
 from ogive.store.atomic import atomic_path
+from ogive.store.layer_colours import OUTLINE_COLOURS, layer_colours
+from ogive.store.qgis_style import polygon_style, ramp_style, write_package_styles
 
 __all__ = ["OutlineOptions", "OutlinesMade", "make_outlines"]
 
 _BLOCK_PX = 512
 _INNER, _OUTER, _CERTAIN = 1, 2, 4
 """Bits of what a pixel is: glacier on the map, inside the outer outline, inside the inner one."""
+_LINES: Mapping[str, Mapping[str, Any]] = {
+    "glaciers": {"width_mm": 0.6, "fill_opacity": 0.15},
+    "inner": {"width_mm": 0.4, "dashed": True},
+    "outer": {"width_mm": 0.4, "dashed": True},
+}
+"""How QGIS draws the layers of outlines."""
 _log = logging.getLogger(__name__)
 
 
@@ -128,7 +136,8 @@ def make_outlines(
     out
         A GeoPackage to be written, with the layers ``glaciers`` and, where the weights know what
         their confidence is worth, ``inner`` and ``outer``: the outlines between which the true one
-        runs with 95 % confidence. Beside it appear ``*_probability.tif`` and ``*_confidence.tif``.
+        runs with 95 % confidence. Beside it appear ``*_probability.tif`` and ``*_confidence.tif``,
+        all with the styles that QGIS draws them in.
     options
         How it is mapped.
     progress
@@ -143,7 +152,8 @@ def make_outlines(
         If a file cannot be written; nothing is left then.
     """
     options = options or OutlineOptions()
-    paths = _paths(Path(out), overwrite=options.overwrite)
+    read = [*scene, *(each for each in (options.dem, options.inventory) if each is not None)]
+    paths = _paths(Path(out), read, overwrite=options.overwrite)
     if options.inventory is not None and options.dem is None:
         raise InputError("an inventory's divides are copied along an elevation model: give one")
     inventory = read_inventory(options.inventory) if options.inventory is not None else None
@@ -159,15 +169,20 @@ def make_outlines(
                 dem=options.dem,
             )
         )
+        if inventory is not None:
+            on_grid(inventory, opened.geobox, options.inventory)  # before all else takes its time
         written = [stack.enter_context(atomic_path(path)) for path in paths]
         raw = [path.with_suffix(".raw.tif") for path in written[1:]]
         mapped = _map(opened, model, options, raw, progress)
         glaciers = _glaciers(mapped.marks, opened, options, inventory)
         layers = _layers(glaciers, mapped.marks, opened.geobox, model)
         _write_layers(layers, written[0])
-        for source, target in zip(raw, written[1:], strict=True):
+        for source, target, final in zip(raw, written[1:], paths[1:], strict=True):
             _write_cog(source, target)
             source.unlink()
+            style = stack.enter_context(atomic_path(final.with_suffix(".qml")))
+            calibrated = model.calibration is not None
+            style.write_text(_style(_layer_name(final), calibrated=calibrated), encoding="utf-8")
     cell_km2 = abs(opened.geobox.resolution.x * opened.geobox.resolution.y) / 1e6
     known = model.calibration is not None
     return OutlinesMade(
@@ -180,7 +195,7 @@ def make_outlines(
     )
 
 
-def _paths(out: Path, *, overwrite: bool) -> tuple[Path, Path, Path]:
+def _paths(out: Path, read: Sequence[str | Path], *, overwrite: bool) -> tuple[Path, Path, Path]:
     if out.suffix != ".gpkg":
         raise InputError(f"{out} must end in .gpkg: outlines are written as a GeoPackage")
     found = (
@@ -190,6 +205,8 @@ def _paths(out: Path, *, overwrite: bool) -> tuple[Path, Path, Path]:
     for path in found:
         if path.exists() and not overwrite:
             raise InputError(f"{path} is there already: name another, or pass overwrite")
+        if any(path.resolve() == Path(each).resolve() for each in read):
+            raise InputError(f"{path} is read from: name other outlines, so that it is kept")
     return found[0], found[1], found[2]
 
 
@@ -303,7 +320,7 @@ def _divided(
     elevation_m = scene.elevation_m()
     if inventory is None:
         return divide_ice(ice, elevation_m, cell_m=cell_m)
-    shapes = inventory.to_crs(str(scene.geobox.crs)).geometry
+    shapes = on_grid(inventory, scene.geobox, "the inventory")
     markers = rasterize(
         zip(shapes, range(1, len(shapes) + 1), strict=True),
         scene.geobox.shape,
@@ -332,6 +349,19 @@ def _write_layers(layers: dict[str, gpd.GeoDataFrame], path: Path) -> None:
             frame.to_file(path, layer=name, driver="GPKG", engine="pyogrio")
         except RuntimeError as error:
             raise OutputError(f"the layer {name} cannot be written: {error}") from error
+    write_package_styles(
+        path, {name: polygon_style(line=OUTLINE_COLOURS[name], **_LINES[name]) for name in layers}
+    )
+
+
+def _layer_name(path: Path) -> str:
+    return path.stem.rpartition("_")[2]
+
+
+def _style(layer: str, *, calibrated: bool) -> str:
+    # Of two classes one is right in half of the cases by chance.
+    low = 0.5 if layer == "confidence" and calibrated else 0.0
+    return ramp_style(low=low, high=1.0, colours=layer_colours(layer).name)
 
 
 def _created(path: Path, geobox: GeoBox) -> Any:
@@ -355,7 +385,7 @@ def _created(path: Path, geobox: GeoBox) -> Any:
 
 
 def _write_cog(source: Path, target: Path) -> None:
-    name = target.stem.rpartition("_")[2]
+    name = _layer_name(target)
     with rasterio.open(source, "r+") as file:
         file.set_band_description(1, f"{name} of glacier" if name == "probability" else name)
     rasterio.shutil.copy(
