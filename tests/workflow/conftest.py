@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, delete, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from tests.servers.stac import StacServer
-from tests.workflow.regions import REGION
+from tests.workflow.regions import REGION, change
 
 from ogive.model import Scene
 from ogive.workflow.catalogue import open_catalogue
@@ -180,6 +180,16 @@ def undisturbed(new_region, server):
     path = new_region()
     run_region(path, cluster="threads")
     return path
+
+
+@pytest.fixture(scope="session")
+def tiled(undisturbed, tmp_path_factory):
+    """The same region in tiles of 24 x 24 points, of which 14 x 14 are a tile's own."""
+    folder = tmp_path_factory.mktemp("tiled") / "region"
+    shutil.copytree(undisturbed.parent, folder)
+    change(folder / "region.yaml", "tile_px: 250", "tile_px: 24")
+    run_region(folder / "region.yaml", cluster="threads")
+    return folder / "region.yaml"
 
 
 @pytest.fixture

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
+import shapely
 import xarray as xr
 from pyproj import Transformer
-from tests.workflow.regions import catalogue_of, folder_of
+from sqlalchemy import event
+from tests.workflow.regions import PAIRS, catalogue_of, folder_of
 from typer.testing import CliRunner
 
 from ogive.cli import app
 from ogive.model import InputError
-from ogive.workflow.catalogue import SceneUse, uses_of_scenes
+from ogive.scenes.polygons import read_polygons
+from ogive.store.readers import open_cube
+from ogive.workflow.catalogue import SceneUse, products_of, uses_of_scenes
+from ogive.workflow.ground import windows_inside
+from ogive.workflow.report.gathered import gather
+from ogive.workflow.report.glaciers import (
+    BEYOND,
+    ICE,
+    STABLE,
+    STRIP,
+    classes_of,
+    glaciers_section,
+)
 from ogive.workflow.report.network import scene_rows
 from ogive.workflow.report.page import make_report
 from ogive.workflow.report.points import fast_places
+from ogive.workflow.report.tiles import own_pixels, stable_cells
+from ogive.workflow.runfile import read_run_file, template
+from ogive.workflow.steps.grid import matched_pixels
+from ogive.workflow.steps.ground import ground_of
+from ogive.workflow.steps.match import read_displacement
+from ogive.workflow.steps.region import open_region
 
 pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
 
@@ -38,13 +60,14 @@ def test_it_tells_all_that_was_asked_for_and_done(page):
     titles = re.findall(r"<h2 id=[^>]*>([^<]*)</h2>", page)
     assert titles == [
         "What was asked", "Annual maps, EPSG32632", "Series at chosen places",
-        "How far it can be trusted", "Scenes and pairs", "Time, disk and versions", "The run file",
+        "Glaciers and stable ground", "How far it can be trusted", "Scenes and pairs",
+        "Time, disk and versions", "The run file",
     ]  # fmt: skip
     assert "5 of 5 scenes are in a velocity. 10 of 10 pairs have a velocity." in page
     assert "windows of 16 px" in page
     assert "window: 16" in page  # the run file
-    # Maps, three series, the ground, the network.
-    assert page.count("data:image/png;base64,") == 6
+    # Maps, three series, the glaciers, the ground, the network.
+    assert page.count("data:image/png;base64,") == 7
     assert "src=" not in page.replace('src="data:', "")
     assert "href=" not in page.replace('href="#', "")
 
@@ -52,6 +75,14 @@ def test_it_tells_all_that_was_asked_for_and_done(page):
 def test_steps_are_counted(page):
     assert cells(page, "match")[:3] == ["10", "0", "0"]
     assert cells(page, "annual")[:3] == ["1", "0", "0"]
+
+
+def test_it_tells_by_what_it_was_made_and_what_was_left_out(page):
+    assert "The velocities were written by ogive " in page
+    assert re.search(r"This page was made by Python 3[^<]* ogive ", page)
+    filters = re.search(r"([\d,]+) velocities of cells[^<]*Filters left out: ([^<]*)\.</p>", page)
+    assert int(filters[1].replace(",", "")) > 1000
+    assert sum(map(float, re.findall(r"([\d.]+) %", filters[2]))) < 100
 
 
 def test_stable_ground_holds_what_was_declared(page):
@@ -76,7 +107,7 @@ def test_a_chosen_place_is_shown(undisturbed, tmp_path):
     )
     assert told.exit_code == 0, told.output
     page = out.read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 5
     assert f"Speed at {lon:.4f}° E, {lat:.4f}° N" in page
 
 
@@ -137,6 +168,107 @@ def test_outcomes_are_counted_on_both_sides_of_a_pair(undisturbed):
     uses = uses_of_scenes(engine, "calibrate")
     engine.dispose()
     assert [(use.pairs, use.done, use.failed) for use in uses] == 5 * [(4, 4, 0)]
+
+
+def test_figures_of_pairs_are_asked_for_once(undisturbed):
+    """Of a million pairs they are 300 MB."""
+    told = []
+    with open_region(undisturbed) as region:
+        event.listen(
+            region.engine,
+            "before_cursor_execute",
+            lambda _1, _2, statement, values, *_: told.append((statement, values)),
+        )
+        measured = gather(region).measured
+    assert len([s for s, values in told if "figures" in s and "calibrate" in values]) == 1
+    assert len(measured) == PAIRS
+    assert (np.diff(measured.mid_date) >= np.timedelta64(0)).all()
+    assert np.isfinite(measured.nmad_x_m_yr).all()
+
+
+# ---- tiles ---------------------------------------------------------------------------------------
+
+
+def test_tiles_stand_side_by_side(tiled, tmp_path):
+    page = make_report(tiled, tmp_path / "page.html").read_text(encoding="utf-8")
+    table = page[page.index(">Tiles</h2>") :]
+    engine = catalogue_of(tiled)
+    cubes = {made.subject: folder_of(tiled) / made.path for made in products_of(engine, "cube")}
+    engine.dispose()
+    assert len(cubes) == 6
+    holding = []
+    for name, path in cubes.items():
+        scenes, pairs, kept, seen, spread, holds, _, scale = cells(table, name)
+        with open_cube(path) as cube:
+            dates = [cube[f"acquisition_date_img{k}"].values for k in (1, 2)]
+            assert int(scenes) == np.unique(np.concatenate(dates)).size
+            assert int(kept) == cube.sizes["mid_date"] <= int(pairs) <= PAIRS
+        assert 0 < int(seen) <= 100
+        if holds != "–":
+            holding.append(int(holds))
+            assert min(float(part) for part in spread.split("; ")) > 0
+        assert 0.1 < float(scale.split("; ")[0]) < 10
+    # Of a few hundred values a tile, which err together where images do.
+    assert np.median(holding) > 70
+
+
+def test_one_tile_is_not_set_beside_others(page):
+    assert ">Tiles</h2>" not in page
+
+
+def test_each_cell_is_a_single_tiles_own(tiled):
+    with open_region(tiled) as region:
+        found = gather(region).tiles
+    seen = Counter()
+    for tile, _, series, _ in found.values():
+        with xr.open_zarr(folder_of(tiled) / series.path, decode_timedelta=False) as opened:
+            own = own_pixels(tile, opened)
+        seen.update(itertools.product(own["y"].tolist(), own["x"].tolist()))
+    assert set(seen.values()) == {1}
+    (whole,) = folder_of(tiled).glob("report/*/annual.nc")
+    with xr.open_dataset(whole) as maps:
+        assert len(seen) == maps.sizes["y"] * maps.sizes["x"]
+
+
+# ---- masks ---------------------------------------------------------------------------------------
+
+
+def test_stable_cells_are_those_that_calibrated_the_pairs(undisturbed):
+    """On the points of a pair, which lie on the cells: whole windows of 160 m."""
+    moved = read_displacement(min(folder_of(undisturbed).glob("match/*/*/*.nc")))
+    settings = read_run_file(undisturbed)
+    pixels = ground_of(settings, matched_pixels(moved)).stable
+    expected = windows_inside(pixels, window_px=16, step_px=8)
+    found = stable_cells(settings, moved["dx"].odc.geobox, 160.0)
+    np.testing.assert_array_equal(found, expected)
+    assert 0 < found.sum() < found.size
+
+
+@pytest.mark.parametrize("beside_m", [None, 300.0])
+def test_areas_of_the_masks_are_those_of_the_outlines(undisturbed, beside_m):
+    usual = read_run_file(undisturbed)
+    region = usual.region.model_copy(update={"beside_m": beside_m})
+    settings = usual.model_copy(update={"region": region})
+    found = classes_of(settings, "EPSG:32632")
+    box = shapely.box(*found.grid.boundingbox.bbox)
+    ice = read_polygons(region.glaciers).to_crs("EPSG:32632").union_all()
+    near = box if beside_m is None else ice.buffer(beside_m)
+    for kind, area in (
+        (ICE, ice & box),
+        (STRIP, (ice.buffer(100) - ice) & box),
+        (STABLE, (near - ice.buffer(100)) & box),
+        (BEYOND, box - near),
+    ):
+        # Pixels of 3 m along outlines of some kilometres.
+        assert found.area_km2(kind) == pytest.approx(area.area / 1e6, abs=0.01)
+    assert found.outlines == 2
+
+
+def test_without_masks_there_is_no_chapter_of_them():
+    settings = template()
+    region = settings.region.model_copy(update={"glaciers": None})
+    bare = settings.model_copy(update={"region": region})
+    assert glaciers_section(bare, {"EPSG32632": "EPSG:32632"}) is None
 
 
 def test_maps_without_a_value_have_no_fast_place():

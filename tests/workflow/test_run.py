@@ -120,12 +120,10 @@ def test_layers_of_the_cube_are_in_the_order_of_their_dates(undisturbed):
         assert (opened["x"].values % 80 == 40).all()
 
 
-def test_tiles_with_their_edges_give_what_the_whole_gives(copy, undisturbed):
-    """Bit for bit: cubes of 24 x 24 points, of which 14 x 14 are a tile's own."""
-    change(copy, "tile_px: 250", "tile_px: 24")
-    run_region(copy, cluster="threads")
-    assert len(list(folder_of(copy).glob("annual/*_x*_y*.nc"))) > 4
-    (parted,) = folder_of(copy).glob("report/*/annual.nc")
+def test_tiles_with_their_edges_give_what_the_whole_gives(tiled, undisturbed):
+    """Bit for bit."""
+    assert len(list(folder_of(tiled).glob("annual/*_x*_y*.nc"))) > 4
+    (parted,) = folder_of(tiled).glob("report/*/annual.nc")
     (whole,) = folder_of(undisturbed).glob("report/*/annual.nc")
     with xr.open_dataset(parted) as one, xr.open_dataset(whole) as other:
         names = [name for name, field in other.data_vars.items() if {"y", "x"} <= {*field.dims}]

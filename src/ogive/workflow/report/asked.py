@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ogive.learning.settings import settings_yaml
 from ogive.view.document import Section
-from ogive.workflow.runfile_settings import RunFile
+from ogive.workflow.runfile_settings import MatchSettings, PairSettings, RunFile
 
 __all__ = ["asked_section", "run_file_section"]
 
@@ -32,15 +34,44 @@ def asked_section(settings: RunFile) -> Section:
         "What was asked",
         (
             f"Region: {where}; {ground}. Scenes: {', '.join(search.sensors) or 'all sensors'} of "
-            f"{search.archive}, {search.start} to {search.end}, at most "
+            f"{_archive(search.archive)}, {search.start} to {search.end}, at most "
             f"{search.max_cloud_percent:g} % of clouds.",
-            f"Pairs: {pair.min_days:g} to {pair.max_days:g} days, {orbits[pair.same_orbit]}. "
-            f"Matching: {match.features} features, windows of {match.window} px, a point every "
-            f"{match.spacing_m:g} m,{fastest} clouds {'masked' if match.mask_clouds else 'kept'}. "
-            f"Series: periods of {settings.invert.sampling_days:g} days. Annual maps: "
-            f"{settings.annual.method}, years from {settings.annual.year_start}.",
+            f"Pairs: {pair.min_days:g} to {pair.max_days:g} days, {orbits[pair.same_orbit]}"
+            f"{_thinned(pair)}. Matching: {match.features} features{_given(match)}, windows of "
+            f"{match.window} px, a point every {match.spacing_m:g} m,{fastest} clouds "
+            f"{'masked' if match.mask_clouds else 'kept'}. Calibration: "
+            f"{settings.calibrate.model} shift. Series: periods of "
+            f"{settings.invert.sampling_days:g} days. Annual maps: {settings.annual.method}, years "
+            f"from {settings.annual.year_start}.",
         ),
     )
+
+
+def _archive(name: str) -> str:
+    """Name an archive; a file or a folder by its last two parts, the rest stands in the run file.
+
+    Examples
+    --------
+    >>> _archive("earth-search"), _archive("https://a.org/stac"), _archive("/home/me/alps/2020")
+    ('earth-search', 'https://a.org/stac', 'alps/2020')
+    """
+    return name if "://" in name else "/".join(Path(name).parts[-2:])
+
+
+def _thinned(pair: PairSettings) -> str:
+    """Say how pairs were thinned, if they were."""
+    if pair.nearest is not None:
+        return f", each scene with the next {pair.nearest}"
+    if pair.redundancy is not None:
+        return f", each step of time spanned {pair.redundancy} times"
+    return ""
+
+
+def _given(match: MatchSettings) -> str:
+    """Name the files that matching rests on."""
+    weights = "" if match.weights is None else f" of {match.weights.name}"
+    prior = "" if match.prior is None else f", round the velocity of {match.prior.name}"
+    return weights + prior
 
 
 def run_file_section(settings: RunFile) -> Section:

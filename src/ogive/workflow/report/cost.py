@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from ogive.view.document import Section, Table
@@ -31,7 +31,9 @@ def versions() -> dict[str, str]:
     return found
 
 
-def cost_section(status: RegionStatus, sizes: Mapping[str, int]) -> Section:
+def cost_section(
+    status: RegionStatus, sizes: Mapping[str, int], written_by: Sequence[str] = ()
+) -> Section:
     """Tell of time, disk and versions.
 
     Parameters
@@ -40,6 +42,8 @@ def cost_section(status: RegionStatus, sizes: Mapping[str, int]) -> Section:
         Of the region.
     sizes
         Bytes of each step's products.
+    written_by
+        Versions of ogive that some of the products name.
     """
     rows = [
         (
@@ -54,8 +58,13 @@ def cost_section(status: RegionStatus, sizes: Mapping[str, int]) -> Section:
     )  # fmt: skip
     hours = sum(step.done * step.wall_s for step in status.steps) / 3600
     text = (
-        f"{hours:.2f} hours of work, {sum(sizes.values()) / 1e9:.2f} GB of products (the images "
+        f"{hours:.2f} hours of work, {sum(sizes.values()) / 1e6:,.1f} MB of products (the images "
         "that are kept not counted).",
-        "Made by " + ", ".join(f"{name} {number}" for name, number in versions().items()) + ".",
+        "Seconds are the mean of the two hundred tasks of a step that ended last; hours are that, "
+        "times the tasks that are done.",
+        *([f"The velocities were written by {' and '.join(written_by)}."] if written_by else []),
+        "This page was made by "
+        + ", ".join(f"{name} {number}" for name, number in versions().items())
+        + ".",
     )
     return Section("Time, disk and versions", text, (Table(head, rows),))

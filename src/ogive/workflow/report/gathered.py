@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ogive.store.geocube import Tile
+from ogive.store.geocube import Tile, tiles_of
 from ogive.workflow.catalogue import (
     Published,
     RegionStatus,
@@ -17,9 +18,11 @@ from ogive.workflow.catalogue import (
     region_status,
     uses_of_scenes,
 )
-from ogive.workflow.steps import NAMES, cube
-from ogive.workflow.steps.region import Region
+from ogive.workflow.steps import NAMES
+from ogive.workflow.steps.cube import HALO_CELLS
+from ogive.workflow.steps.region import Region, zone_grid
 
+from .measured import Measured, measured_pairs
 from .network import Row, scene_rows
 from .quality import MOST_PAIRS
 
@@ -35,7 +38,7 @@ class Gathered:
 
     Parameters
     ----------
-    status, scenes, velocities
+    status, scenes, measured
         What was done.
     tiles
         Place, cube, series and annual maps of each tile, by name.
@@ -47,24 +50,15 @@ class Gathered:
 
     status: RegionStatus
     scenes: list[Row]
-    velocities: list[Published]
+    measured: Measured
     tiles: dict[str, tuple[Tile, Published, Published, Published]]
     displacements: list[tuple[str, str]]
     sizes: dict[str, int]
 
 
 def gather(region: Region) -> Gathered:
-    """Ask the catalogue."""
+    """Ask the catalogue; of the pairs with a velocity, all of which it reads, once."""
     engine = region.engine
-    cubes, series, maps = (
-        {product.subject: product for product in products_of(engine, step)}
-        for step in ("cube", "invert", "annual")
-    )
-    tiles = {
-        tile.name: (tile.tile, cubes[tile.name], series[tile.name], maps[tile.name])
-        for tile in cube.tiles_with_layers(region)
-        if all(tile.name in own for own in (cubes, series, maps))
-    }
     velocities = sorted(
         products_of(engine, "calibrate"), key=lambda one: str(one.figures["mid_date"])
     )
@@ -74,8 +68,30 @@ def gather(region: Region) -> Gathered:
     return Gathered(
         region_status(engine, TOLD),
         scene_rows(known_scenes(engine).scenes, uses_of_scenes(engine, "calibrate")),
-        velocities,
-        tiles,
+        measured_pairs(velocities),
+        _tiles(region, sorted({str(one.figures["crs"]) for one in velocities})),
         [(matched[one.subject], one.path) for one in chosen if one.subject in matched],
         bytes_by_step(engine, TOLD),
     )
+
+
+def _tiles(
+    region: Region, zones: Sequence[str]
+) -> dict[str, tuple[Tile, Published, Published, Published]]:
+    """Find the tiles that are finished, with their products.
+
+    Where a tile lies follows from the region and its grid: no velocity is asked for it.
+    """
+    cubes, series, maps = (
+        {product.subject: product for product in products_of(region.engine, step)}
+        for step in ("cube", "invert", "annual")
+    )
+    size = region.settings.cube.tile_px
+    found = {}
+    for crs in zones:
+        zone = zone_grid(region.outline, crs, region.settings.match.spacing_m)
+        for tile in tiles_of(zone, size_px=size, overlap_px=min(HALO_CELLS, (size - 1) // 4)):
+            name = f"{crs.replace(':', '')}_{tile.name}"[:64]
+            if all(name in made for made in (cubes, series, maps)):
+                found[name] = (tile, cubes[name], series[name], maps[name])
+    return found

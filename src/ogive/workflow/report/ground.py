@@ -1,9 +1,12 @@
-"""What stable ground says of some of the pairs of a region."""
+"""What some of the pairs of a region tell: what stable ground shows, and how they were matched."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import xarray as xr
 
 from ogive.evaluation.scorecard import MapScore, score_map
 from ogive.store.velocity_file import read_velocity
@@ -14,11 +17,33 @@ from ogive.workflow.steps.ground import ground_of
 from ogive.workflow.steps.job import NETCDF
 from ogive.workflow.steps.match import read_displacement
 
-__all__ = ["ground_scores"]
+__all__ = ["PairsTold", "told_by_pairs"]
+
+_WRITTEN_BY = "written by "
+"""What stands before the name and version of a program in the history of a file."""
 
 
-def ground_scores(settings: RunFile, pairs: Sequence[tuple[Path, Path]]) -> list[MapScore]:
-    """Score pairs on the ground that calibrated them.
+@dataclass(frozen=True, slots=True)
+class PairsTold:
+    """What the files of some pairs tell.
+
+    Parameters
+    ----------
+    scores
+        Of their velocities, on the ground that calibrated them.
+    window_m
+        Width of the widest windows that were matched; 0 without a pair.
+    written_by
+        Names and versions of what matched them.
+    """
+
+    scores: tuple[MapScore, ...]
+    window_m: float
+    written_by: tuple[str, ...]
+
+
+def told_by_pairs(settings: RunFile, pairs: Sequence[tuple[Path, Path]]) -> PairsTold:
+    """Read pairs, and score them on the ground that calibrated them.
 
     Parameters
     ----------
@@ -32,11 +57,21 @@ def ground_scores(settings: RunFile, pairs: Sequence[tuple[Path, Path]]) -> list
     InputError
         If one cannot be read.
     """
-    return [score for pair in pairs if (score := _score(settings, *pair))]
+    scores: list[MapScore] = []
+    writers: set[str] = set()
+    window_m = 0.0
+    for displacement, velocity in pairs:
+        moved = read_displacement(displacement)
+        window_m = max(window_m, float(moved.attrs["window_px"] * moved.attrs["pixel_size_x"]))
+        for line in str(moved.attrs.get("history", "")).splitlines():
+            writers |= set(line.partition(_WRITTEN_BY)[2:]) - {""}
+        score = _score(settings, moved, velocity)
+        scores += [] if score is None else [score]
+    return PairsTold(tuple(scores), window_m, tuple(sorted(writers)))
 
 
-def _score(settings: RunFile, displacement: Path, velocity: Path) -> MapScore | None:
-    moved = read_displacement(displacement)
+def _score(settings: RunFile, moved: xr.Dataset, velocity: Path) -> MapScore | None:
+    """Score a velocity; ``None`` where nothing is known of stable ground."""
     still = ground_of(settings, matched_pixels(moved)).stable
     if still is None:
         return None

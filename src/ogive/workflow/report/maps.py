@@ -18,6 +18,9 @@ from .gathered import Gathered
 
 __all__ = ["annual_maps", "joined", "maps_section"]
 
+_REMOVED = "removed_by_"
+"""What begins the names of the attributes in which filters count."""
+
 
 def annual_maps(told: Gathered, folder: Path) -> dict[str, xr.Dataset]:
     """Read the annual maps of all tiles, and join those of each map projection.
@@ -64,7 +67,23 @@ def maps_section(zone: str, maps: xr.Dataset, *, folder: str | None = None) -> S
         return Section(title, ("No year has a velocity.",))
     told = f"Years: {', '.join(str(year).replace('_', '–') for year in maps['year'].values)}."
     links = [] if folder is None else [("NetCDF and GeoTIFFs", f"{folder}/annual.nc")]
-    return Section(title, pictures=(picture(plot_annual(maps), told, links),))
+    drawn = picture(plot_annual(maps), told, links)
+    return Section(title, _left_out(maps), pictures=(drawn,))
+
+
+def _left_out(maps: xr.Dataset) -> tuple[str, ...]:
+    """Say how many observations went into the maps, and which filters took others out."""
+    given = int(maps.attrs.get("observations_given", 0))
+    if not given:
+        return ()
+    removed = {
+        str(name).removeprefix(_REMOVED).replace("_", " "): 100 * int(count) / given
+        for name, count in maps.attrs.items()
+        if str(name).startswith(_REMOVED)
+    }
+    parts = [f"{name} {share:.1f} %" for name, share in removed.items() if share]
+    told = f"Filters left out: {', '.join(parts)}." if parts else "No filter left any out."
+    return (f"{given:,} velocities of cells, in all tiles with their edges. {told}",)
 
 
 def joined(tiles: Mapping[str, tuple[Tile, xr.Dataset]]) -> xr.Dataset:

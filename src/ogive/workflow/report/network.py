@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from cmcrameri import cm
 from matplotlib.figure import Figure
 
 from ogive.model import Scene
 from ogive.view.document import Section, Table, picture
-from ogive.workflow.catalogue import ErrorKind, Published, RegionStatus, SceneUse
+from ogive.workflow.catalogue import ErrorKind, RegionStatus, SceneUse
+
+from .measured import Measured
 
 __all__ = ["network_section", "scene_rows"]
 
@@ -65,9 +66,7 @@ def _fate(use: SceneUse) -> str:
     return "used"
 
 
-def network_section(
-    status: RegionStatus, rows: Sequence[Row], velocities: Sequence[Published]
-) -> Section:
+def network_section(status: RegionStatus, rows: Sequence[Row], measured: Measured) -> Section:
     """Tell of scenes and pairs.
 
     Parameters
@@ -76,22 +75,22 @@ def network_section(
         Of the region.
     rows
         Of `scene_rows`.
-    velocities
-        Products of the pairs that were measured.
+    measured
+        Figures of the pairs with a velocity.
     """
     used = sum(row[-1] == "used" for row in rows)
     alone = sum(row[-1] == "in no pair" for row in rows)
     text = [
         f"{used:,} of {status.scenes:,} scenes are in a velocity"
         + (f"; {alone:,} are in no pair, since none is near enough in time" if alone else "")
-        + f". {len(velocities):,} of {status.pairs:,} pairs have a velocity.",
+        + f". {len(measured):,} of {status.pairs:,} pairs have a velocity.",
     ]
     head = ("date", "satellite", "track", "cloud (%)", "pairs", "measured", "failed", "")
     listed = rows[:: len(rows) // MOST_SCENES + 1]
     which = "Each scene" if len(listed) == len(rows) else f"{len(listed)} of {len(rows)} scenes"
     tables = [_failures(status.errors)] if status.errors else []
     tables.append(Table(head, listed, f"{which}, and what became of it", folded=True))
-    pictures = [picture(_baselines(velocities), _CAPTION)] if velocities else []
+    pictures = [picture(_baselines(measured), _CAPTION)] if len(measured) else []
     return Section("Scenes and pairs", tuple(text), tuple(tables), tuple(pictures))
 
 
@@ -103,15 +102,16 @@ def _failures(errors: Sequence[ErrorKind]) -> Table:
     return Table(("step", "kind", "tasks", "for example"), rows, "What was left out, and why")
 
 
-def _baselines(velocities: Sequence[Published]) -> Figure:
+def _baselines(measured: Measured) -> Figure:
     """Draw the pairs: middle date, days, and how much of each was measured."""
-    drawn = velocities[:: len(velocities) // _MOST_PAIRS_DRAWN + 1]
+    drawn = slice(None, None, len(measured) // _MOST_PAIRS_DRAWN + 1)
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.subplots()
-    dates = np.array([one.figures["mid_date"] for one in drawn], "datetime64[s]")
-    days = [one.figures["days"] for one in drawn]
-    share = [100 * one.figures["measured_share"] for one in drawn]
-    points = axes.scatter(dates, days, c=share, cmap=cm.batlow_r, vmin=0, vmax=100, s=12, alpha=0.8)
+    share = 100 * measured.measured_share[drawn]
+    points = axes.scatter(
+        measured.mid_date[drawn], measured.days[drawn], c=share, cmap=cm.batlow_r, vmin=0, vmax=100,
+        s=12, alpha=0.8,
+    )  # fmt: skip
     figure.colorbar(points, ax=axes, label="Measured points (%)")
     axes.set(ylabel="Days between the images", ylim=(0, None))
     axes.spines[["top", "right"]].set_visible(False)

@@ -16,11 +16,13 @@ from ogive.workflow.steps.region import folder_of, open_region
 from .asked import asked_section, run_file_section
 from .cost import cost_section
 from .gathered import Gathered, gather
-from .ground import ground_scores
+from .glaciers import glaciers_section
+from .ground import told_by_pairs
 from .maps import annual_maps, maps_section
 from .network import network_section
-from .points import Place, TileFiles, chosen_places, fast_places, points_section
+from .points import Place, chosen_places, fast_places, points_section
 from .quality import closure_rows, quality_section
+from .tiles import TileFiles, tile_scores, tiles_section
 
 __all__ = ["make_report", "report_page", "run_file_of"]
 
@@ -108,25 +110,28 @@ def report_page(
     """
     folder, search = folder_of(settings), settings.search
     files = {
-        name: TileFiles(tile, folder / cube.path, folder / series.path)
+        name: TileFiles(tile, folder / cube.path, folder / series.path, int(cube.figures["layers"]))
         for name, (tile, cube, series, _) in told.tiles.items()
     }
     pairs = [(folder / moved, folder / made) for moved, made in told.displacements]
-    closures = closure_rows([f.cube for f in files.values()], [f.series for f in files.values()])
+    some = told_by_pairs(settings, pairs)
+    scores = tile_scores(settings, files, window_m=some.window_m)
     sections = [
         asked_section(settings),
         *(maps_section(zone, own, folder=zone if beside else None) for zone, own in maps.items()),
         points_section(_places(settings, maps), files),
-        quality_section(told.velocities, ground_scores(settings, pairs), closures),
-        network_section(told.status, told.scenes, told.velocities),
-        cost_section(told.status, told.sizes),
+        glaciers_section(settings, {zone: str(own.odc.crs) for zone, own in maps.items()}),
+        quality_section(told.measured, some.scores, closure_rows(scores)),
+        tiles_section(scores, files, maps),
+        network_section(told.status, told.scenes, told.measured),
+        cost_section(told.status, told.sizes, some.written_by),
         run_file_section(settings),
     ]
     lead = (
         f"How the ice flowed from {search.start} to {search.end}, measured in "
-        f"{len(told.velocities):,} pairs of {told.status.scenes:,} satellite images."
+        f"{len(told.measured):,} pairs of {told.status.scenes:,} satellite images."
     )
-    return document(settings.name, lead, sections)
+    return document(settings.name, lead, [section for section in sections if section])
 
 
 def _places(settings: RunFile, maps: Mapping[str, xr.Dataset]) -> dict[str, list[Place]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -16,7 +15,9 @@ from ogive.store.readers import open_cube
 from ogive.view.document import Picture, Section, picture
 from ogive.view.series import plot_point
 
-__all__ = ["Place", "TileFiles", "chosen_places", "fast_places", "points_section"]
+from .tiles import TileFiles, own_pixels
+
+__all__ = ["Place", "chosen_places", "fast_places", "points_section"]
 
 QUANTILES = (0.98, 0.85, 0.6)
 """Of the speeds of reliable ice, where ogive chooses the places itself."""
@@ -29,23 +30,6 @@ class Place:
     x: float
     y: float
     name: str
-
-
-@dataclass(frozen=True, slots=True)
-class TileFiles:
-    """A tile with its cube and its series.
-
-    Parameters
-    ----------
-    tile
-        Its pixels in the zone's grid.
-    cube, series
-        Zarr stores.
-    """
-
-    tile: Tile
-    cube: Path
-    series: Path
 
 
 def chosen_places(points: Sequence[tuple[float, float]], crs: str) -> list[Place]:
@@ -142,11 +126,8 @@ def _drawn(place: Place, tiles: Sequence[TileFiles]) -> Picture | None:
 
 def _is_inside(place: Place, tile: Tile, field: xr.Dataset) -> bool:
     """Whether a place lies in the pixels that are a tile's own."""
-    for at, axis, whole, core in (
-        (place.x, "x", tile.columns, tile.core_columns),
-        (place.y, "y", tile.rows, tile.core_rows),
-    ):
-        centres = field[axis].values[core.start - whole.start : core.stop - whole.start]
+    for axis, centres in own_pixels(tile, field).items():
+        at = {"x": place.x, "y": place.y}[axis]
         half = abs(centres[1] - centres[0]) / 2 if centres.size > 1 else 0.0
         if not centres.min() - half <= at <= centres.max() + half:
             return False

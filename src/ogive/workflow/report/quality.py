@@ -3,98 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import xarray as xr
 from cmcrameri import cm
 from matplotlib.figure import Figure
 
-from ogive.evaluation.scorecard import MapScore, closure_of_pairs
-from ogive.store.readers import open_cube
+from ogive.evaluation.scorecard import MapScore
 from ogive.view.document import Picture, Section, Table, picture
-from ogive.workflow.catalogue import Published
+
+from .measured import Measured
+from .tiles import TileScore, evenly
 
 __all__ = ["MOST_PAIRS", "closure_rows", "quality_section"]
 
 MOST_PAIRS = 40
 """Pairs whose stable ground is read again, evenly spread in time."""
-_SIDE = 50
 Row = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Errors:
-    """Factors by which declared errors would have to be multiplied to agree with residuals."""
-
-    x: float
-    y: float
-
-
-def closure_rows(cubes: Sequence[Path], series: Sequence[Path], most: int = 4) -> list[Row]:
-    """Close the triplets in the middle of some tiles, and ask their inversions about the errors.
+def closure_rows(scores: Sequence[TileScore], most: int = 4) -> list[Row]:
+    """Tell of the closure of some tiles, and of how their inversions agree with the errors.
 
     Parameters
     ----------
-    cubes, series
-        Stores of the same tiles.
+    scores
+        Of `tile_scores`.
     most
-        Tiles that are read.
+        Tiles that are told of.
     """
-    chosen = np.unique(np.linspace(0, len(cubes) - 1, min(most, len(cubes))).round().astype(int))
-    return [row for k in chosen.tolist() if (row := _closure_row(cubes[k], series[k]))]
-
-
-def _closure_row(cube: Path, series: Path) -> Row | None:
-    with open_cube(cube) as opened:
-        middle = {axis: _middle(opened.sizes[axis]) for axis in ("y", "x")}
-        closed = closure_of_pairs(opened.isel(middle)[["vx", "vy"]].load())
-    errors = _declared(series)
-    if not closed.points:
-        return None
-    return (
-        cube.stem.rsplit("_", 1)[0], f"{closed.triplets:,}", f"{closed.points:,}",
-        f"{closed.median_x_m:.2f}", f"{closed.median_y_m:.2f}", f"{closed.nmad_m:.2f}",
-        f"{errors.x:.2f}", f"{errors.y:.2f}",
-    )  # fmt: skip
-
-
-def _middle(size: int) -> slice:
-    """Choose pixels of one block of the store near the middle."""
-    first = (size // 2) // _SIDE * _SIDE
-    return slice(first, first + _SIDE)
-
-
-def _declared(series: Path) -> _Errors:
-    with xr.open_zarr(series, decode_timedelta=False) as opened:
-        scales = opened[["error_scale_x", "error_scale_y"]].load()
-    return _Errors(*(float(scales[f"error_scale_{axis}"].median()) for axis in ("x", "y")))
+    return [
+        (
+            score.name, f"{score.closed.triplets:,}", f"{score.closed.points:,}",
+            f"{score.closed.median_x_m:.2f}; {score.closed.median_y_m:.2f}",
+            f"{score.closed.nmad_m:.2f}", f"{score.scale_x:.2f}; {score.scale_y:.2f}",
+        )
+        for score in evenly([one for one in scores if one.closed.points], most)
+    ]  # fmt: skip
 
 
 def quality_section(
-    velocities: Sequence[Published], still: Sequence[MapScore], closures: Sequence[Row]
+    measured: Measured, still: Sequence[MapScore], closures: Sequence[Row]
 ) -> Section:
     """Tell how far the velocities can be trusted.
 
     Parameters
     ----------
-    velocities
-        Products of pairs.
+    measured
+        Figures of the pairs with a velocity.
     still
         Scores of some of them on stable ground.
     closures
         Of `closure_rows`.
     """
     tables, pictures, text = [], [], []
-    scatter = np.array(
-        [
-            [one.figures[f"nmad_{axis}_m_yr"], one.figures["days"]]
-            for axis in ("x", "y")
-            for one in velocities
-            if f"nmad_{axis}_m_yr" in one.figures
-        ]
-    ).reshape(-1, 2)
+    spread = np.concatenate([measured.nmad_x_m_yr, measured.nmad_y_m_yr])
+    scatter = np.stack([spread, np.tile(measured.days, 2)], axis=1)[np.isfinite(spread)]
     if scatter.size:
         pictures.append(_ground_picture(scatter))
     else:
@@ -104,8 +67,7 @@ def quality_section(
         tables.append(_ground_table(scored))
     if closures:
         head = (
-            "tile", "triplets", "points", "median x (m)", "median y (m)", "NMAD (m)",
-            "error scale x", "error scale y",
+            "tile", "triplets", "points", "median x; y (m)", "NMAD (m)", "error scale x; y",
         )  # fmt: skip
         tables.append(Table(head, list(closures), "Closure of triplets and scale of the errors"))
         text.append(
