@@ -187,8 +187,7 @@ def found_region(model: OutlineModel, region: str) -> NDArray[np.float32]:
     """The mixture of regions that makes the network surest of a hazy scene."""
     scene = hazy_scenes(region)[0]
     found = optimise_bias(
-        Arrays(scene.pixels, np.ones(scene.ice.shape, bool)), model.network, model.bands,
-        learning_rate=0.1, epochs=40,
+        Arrays(scene.pixels, np.ones(scene.ice.shape, bool)), model.network, model.bands
     )  # fmt: skip
     return found.location
 
