@@ -23,6 +23,7 @@ __all__ = [
     "band_named",
     "bands_in_order",
     "check_values",
+    "known_band",
     "modalities_of",
     "normalised",
 ]
@@ -114,14 +115,20 @@ def band_named(name: str) -> str:
     >>> band_named("B8"), band_named("swir16"), band_named("Red")
     ('nir', 'swir1', 'red')
     """
-    plain = name.strip().lower()
-    found = _ALIASES.get(plain, plain)
-    if found not in BANDS:
+    found = known_band(name)
+    if found is None:
         raise InputError(
             f"there is no band {name!r}: name each by {', '.join(BANDS)}, or as Sentinel-2 or STAC "
             "do (Landsat numbers differ by satellite)"
         )
     return found
+
+
+def known_band(name: str) -> str | None:
+    """Give ogive's name of a band; ``None`` if there is no such band."""
+    plain = name.strip().lower()
+    found = _ALIASES.get(plain, plain)
+    return found if found in BANDS else None
 
 
 def modalities_of(bands: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -181,7 +188,12 @@ def normalised(pixels: NDArray[np.float32], bands: Sequence[str]) -> NDArray[np.
 
 
 def check_values(
-    pixels: NDArray[np.float32], bands: Sequence[str], valid: NDArray[np.bool_], source: str
+    pixels: NDArray[np.float32],
+    bands: Sequence[str],
+    valid: NDArray[np.bool_],
+    source: str,
+    *,
+    scales: Sequence[float] | None = None,
 ) -> None:
     """Refuse bands whose values cannot be what their names say, such as unscaled reflectance.
 
@@ -195,6 +207,8 @@ def check_values(
         ``(y, x)``, where there are data; without any, nothing is checked.
     source
         Named in the error.
+    scales
+        What each band's numbers were multiplied by, so that an error can tell a better one.
 
     Raises
     ------
@@ -211,18 +225,30 @@ def check_values(
     """
     if not valid.any():
         return
-    highest_optical: list[float] = []
-    for name, values in zip(bands, pixels, strict=True):
+    brightest: list[tuple[float, float]] = []
+    for name, values, scale in zip(bands, pixels, scales or [1.0] * len(bands), strict=True):
         low, high = (float(each) for each in np.percentile(values[valid], (1, 99)))
         if BANDS[name].modality == "optical":
-            highest_optical.append(high)
+            brightest.append((high, scale))
         if problem := _problem(name, low, high):
             raise InputError(f"{source}: {name} {problem}")
-    if highest_optical and max(highest_optical) < LOWEST_BRIGHT_REFLECTANCE:
+    if brightest and max(brightest)[0] < LOWEST_BRIGHT_REFLECTANCE:
+        high, scale = max(brightest)
+        told = f"{source}: reflectances reach only {high:.2g}"
+        if scale in {0.0, 1.0}:
+            raise InputError(f"{told}: were they scaled twice? Give them as they were")
         raise InputError(
-            f"{source}: reflectances reach only {max(highest_optical):.2g}: were they scaled "
-            "twice? Pass scale=1"
+            f"{told}: numbers up to {high / scale:.3g} were multiplied by {scale:g}, as if scaled "
+            f"twice; pass scale={_likely_scale(high / scale):g}"
         )
+
+
+def _likely_scale(highest: float) -> float:
+    """What makes reflectance of numbers: they are reflectance, percent, or Sentinel-2's."""
+    for scale in (1.0, 0.01):
+        if highest * scale <= HIGHEST_REFLECTANCE:
+            return scale
+    return 0.0001
 
 
 def _problem(name: str, low: float, high: float) -> str:

@@ -11,12 +11,20 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
-from pyproj import Transformer
+from pyproj import Proj, Transformer
 
 from ogive.model import GridError, InputError
 
-__all__ = ["REGIONS", "coordinate_vector", "longitude_latitude_deg", "region_vector"]
+__all__ = [
+    "REGIONS",
+    "areal_scale",
+    "coordinate_vector",
+    "is_in_metres",
+    "longitude_latitude_deg",
+    "region_vector",
+]
 
 REGIONS = ("ALP", "ANT", "AWA", "CAU", "GRL", "HMA", "TRP", "NZL", "SAN", "SCA", "SVAL")
 """The benchmark's regions, in the order of its tables."""
@@ -79,3 +87,31 @@ def longitude_latitude_deg(geobox: GeoBox) -> dict[str, float]:
     left, bottom, right, top = geobox.boundingbox
     longitude, latitude = to_globe.transform((left + right) / 2, (bottom + top) / 2)
     return {"longitude_deg": float(longitude), "latitude_deg": float(latitude)}
+
+
+def is_in_metres(crs: CRS) -> bool:
+    """Whether a coordinate reference system is projected, with both axes in metres.
+
+    Examples
+    --------
+    >>> [is_in_metres(CRS(name)) for name in ("EPSG:32632", "EPSG:3413", "EPSG:4326", "EPSG:2263")]
+    [True, True, False, False]
+    """
+    return bool(crs.projected) and all(
+        axis.unit_conversion_factor == 1.0 for axis in crs.proj.axis_info[:2]
+    )
+
+
+def areal_scale(geobox: GeoBox) -> float:
+    """How many times as large areas are on a map as on the ground, in the middle of a grid.
+
+    Examples
+    --------
+    >>> from affine import Affine
+    >>> mercator = GeoBox((2, 2), Affine(10, 0, 1e6, 0, -10, 5.8e6), "EPSG:3857")
+    >>> round(areal_scale(mercator), 1)  # 1 / cos² 46°
+    2.1
+    """
+    middle = longitude_latitude_deg(geobox)
+    factors = Proj(str(geobox.crs)).get_factors(middle["longitude_deg"], middle["latitude_deg"])
+    return float(factors.areal_scale)

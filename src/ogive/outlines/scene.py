@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from ogive.model import GridError, InputError
 from ogive.scenes.names import fill_value_from_name
 
 from .bands import BANDS, check_values
+from .location import areal_scale, is_in_metres
 from .predict import ScenePart
 from .terrain import slope_deg
 from .tile_geotiff import named_bands
@@ -33,6 +35,17 @@ __all__ = ["RasterScene", "opened_scene"]
 _LOOKED_AT_PX = 512
 _RIM_PX = 1
 """Slope needs a neighbour on each side."""
+_NO_DATA = float(np.finfo(np.float32).min)
+"""What GDAL is told to fill gaps with; with NaN it loses images whose fourth band it takes for an
+alpha channel, as it does with any four bands of 8 bits."""
+_OBLONG = 0.01
+"""Sides of pixels may differ by so much."""
+_DISTORTED = 0.02
+"""Areas on the map may differ by so much from those on the ground before it is said."""
+_LOWEST_M, _HIGHEST_M = -1000.0, 9000.0
+_LEAST_REACH = 0.1
+"""Numbers of 8 bits must reach at least such a reflectance."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,7 +61,12 @@ class _Layer:
         """Read a window of the grid with its rim, in physical units."""
         window = Window.from_slices(rows, columns)
         raw = self.file.read(self.index, window=window, out_shape=shape)
-        return raw * np.float32(self.scale) + np.float32(self.offset)
+        known = np.where(raw == np.float32(_NO_DATA), np.float32(np.nan), raw)
+        return known * np.float32(self.scale) + np.float32(self.offset)
+
+    def is_zero(self, values: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Whether the file's numbers were 0, of values that were read."""
+        return np.asarray(values == np.float32(self.offset))
 
 
 @dataclass(frozen=True)
@@ -92,15 +110,37 @@ class RasterScene:
             else:
                 read[name] = self.layers[name].read(*wide)[inner]
         pixels = np.stack([read[name] for name in self.bands])
-        valid = np.asarray(np.isfinite(pixels).all(0))
+        valid = np.isfinite(pixels).all(0) & ~self.blank(read)
         return ScenePart(np.where(valid, pixels, 0.0).astype(np.float32), valid)
 
+    def blank(self, read: Mapping[str, NDArray[np.float32]]) -> NDArray[np.bool_]:
+        """Find pixels that are 0 in all optical bands: no data, whatever a file declares."""
+        zero = [
+            self.layers[name].is_zero(values)
+            for name, values in read.items()
+            if BANDS[name].modality == "optical"
+        ]
+        return np.asarray(np.logical_and.reduce(zero) if zero else False, bool)
+
     def elevation_m(self) -> NDArray[np.float32]:
-        """Read the whole elevation model on the grid; NaN where it has none."""
+        """Read the whole elevation model on the grid; NaN where it has none.
+
+        Raises
+        ------
+        InputError
+            If there is none, or it has elevations that are nowhere on land.
+        """
         if "elevation" not in self.layers:
             raise InputError("the scene has no elevation model: give one")
         every = (slice(_RIM_PX, self.height + _RIM_PX), slice(_RIM_PX, self.width + _RIM_PX))
-        return np.asarray(self.layers["elevation"].read(*every), np.float32)
+        read = np.asarray(self.layers["elevation"].read(*every), np.float32)
+        known = read[np.isfinite(read)]
+        if known.size and (known.min() < _LOWEST_M or known.max() > _HIGHEST_M):
+            raise InputError(
+                f"the elevation model has elevations from {known.min():.6g} to {known.max():.6g}: "
+                "they must be in metres, and the value that stands for no data be declared"
+            )
+        return read
 
 
 @contextmanager
@@ -114,6 +154,8 @@ def opened_scene(
     dem: str | Path | None = None,
 ) -> Iterator[RasterScene]:
     """Open a scene; its values are checked, a few hundred pixels a side.
+
+    Pixels that are 0 in all optical bands have no data, whatever a file declares.
 
     Parameters
     ----------
@@ -135,16 +177,19 @@ def opened_scene(
         If a file cannot be read, bands are not named, a band that is wanted is missing, or values
         are not what their bands' names say.
     GridError
-        If a file has no coordinate reference system, the grid is not in metres, or files do not
-        overlap.
+        If a file has no coordinate reference system or no place, the grid is not in metres or its
+        pixels are not square, or files do not overlap.
     """
     if not paths:
         raise InputError("no file of a scene was given")
+    if not (0 < scale < np.inf and np.isfinite(offset)):
+        raise InputError(
+            f"scale is {scale:g} and offset {offset:g}: scale must be above 0, both finite"
+        )
     with ExitStack() as stack:
         files = [stack.enter_context(_opened(path)) for path in paths]
         geobox = _grid_of(files[0], paths[0])
-        if geobox.crs is None or not geobox.crs.projected:
-            raise GridError(f"{paths[0]} has no grid in metres: reproject it to a projected one")
+        _refuse_grid(geobox, paths[0])
         found = _layers(files, paths, names, geobox, stack, scale=scale, offset=offset)
         if dem is not None:
             file = stack.enter_context(_opened(dem))
@@ -192,7 +237,38 @@ def _layers(
                 its_scale if says or not optical else scale,
                 its_offset if says or not optical else offset,
             )
+            if optical and file.dtypes[index - 1] == "uint8":
+                _refuse_eight_bits(found[name], path)
     return found
+
+
+def _refuse_eight_bits(layer: _Layer, path: str | Path) -> None:
+    highest = 255 * layer.scale + layer.offset
+    if highest < _LEAST_REACH:
+        raise InputError(
+            f"{path} has numbers of 8 bits, which times {layer.scale:g} reach a reflectance of "
+            f"{highest:.2g} only: pass the scale that makes them reflectance, such as 0.004"
+        )
+
+
+def _refuse_grid(geobox: GeoBox, path: str | Path) -> None:
+    """Refuse grids on which lengths and areas would be wrong, and say where areas will be."""
+    if geobox.crs is None or not is_in_metres(geobox.crs):
+        raise GridError(f"{path} has no grid in metres: reproject it to a projected one, in metres")
+    x_m, y_m = abs(geobox.resolution.x), abs(geobox.resolution.y)
+    if abs(x_m - y_m) > _OBLONG * x_m:
+        raise GridError(
+            f"{path} has pixels of {x_m:g} x {y_m:g} m: reproject it to square ones, as the "
+            "network was trained on"
+        )
+    scale = areal_scale(geobox)
+    if abs(scale - 1.0) > _DISTORTED:
+        _log.warning(
+            "areas on the map of %s are %.2f times those on the ground there, and so are those of "
+            "the glaciers: reproject it, such as to UTM",
+            path,
+            scale,
+        )
 
 
 def _on_grid(file: Any, path: str | Path, geobox: GeoBox, stack: ExitStack, resampling: str) -> Any:
@@ -211,8 +287,10 @@ def _on_grid(file: Any, path: str | Path, geobox: GeoBox, stack: ExitStack, resa
             width=geobox.width + 2 * _RIM_PX,
             resampling=Resampling[resampling],
             src_nodata=nodata,
-            nodata=np.nan,
+            nodata=_NO_DATA,
             dtype="float32",
+            # Else a band's gap counts only where all bands of the file have one.
+            UNIFIED_SRC_NODATA="NO",
         )
     )
 
@@ -222,16 +300,23 @@ def _check(scene: RasterScene, source: str) -> None:
     every = (slice(_RIM_PX, scene.height + _RIM_PX), slice(_RIM_PX, scene.width + _RIM_PX))
     shape = (min(scene.height, _LOOKED_AT_PX), min(scene.width, _LOOKED_AT_PX))
     names = [name for name in scene.bands if name != "slope"]
-    looked = np.stack([scene.layers[name].read(*every, shape) for name in names])
-    valid = np.isfinite(looked).all(0)
+    read = {name: scene.layers[name].read(*every, shape) for name in names}
+    looked = np.stack([read[name] for name in names])
+    finite, blank = np.isfinite(looked).all(0), scene.blank(read)
+    valid = finite & ~blank
     if not valid.any():
         raise InputError(f"{source} has no pixel with data in all bands")
-    check_values(looked, names, valid, source)
+    if share := float((finite & blank).mean()):
+        _log.warning("%.1f %% of %s are 0 in all bands: no data there", 100 * share, source)
+    scales = [scene.layers[name].scale for name in names]
+    check_values(looked, names, valid, source, scales=scales)
 
 
 def _grid_of(file: Any, path: str | Path) -> GeoBox:
     if file.crs is None:
         raise GridError(f"{path} has no coordinate reference system: give it one")
+    if file.transform.is_identity:
+        raise GridError(f"{path} does not say where it lies: give it a geotransform")
     return GeoBox((file.height, file.width), file.transform, str(file.crs))
 
 

@@ -102,7 +102,6 @@ def tiles_of_regions(tiles: Sequence[Tile], regions: Sequence[str]) -> list[Tile
     there = {tile.info.region for tile in tiles}
     for region in regions:
         if region not in there:
-            raise InputError(
-                f"no tile is of the region {region!r}: there are {', '.join(sorted(there))}"
-            )
+            named = ", ".join(sorted(there - {""})) or "none that a tile names"
+            raise InputError(f"no tile is of the region {region!r}: there are {named}")
     return [tile for tile in tiles if tile.info.region in regions]

@@ -16,10 +16,12 @@ from rasterio.errors import RasterioError
 
 from ogive.model import GridError, InputError
 
-from .bands import band_named, check_values
+from .bands import band_named, check_values, known_band
 from .tiles import Labelled, TileInfo, band_indices, labels_of
 
 __all__ = ["GeoTiffTile", "geotiff_tiles"]
+
+_BAND_NUMBER = re.compile(r"[bB]\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,8 @@ def named_bands(
     Raises
     ------
     InputError
-        If nobody names them, names are not known, or there are more or fewer names than bands.
+        If nobody names them, names are not known, there are more or fewer names than bands, or the
+        file describes another order.
     """
     if given is not None and len(given) != len(described):
         raise InputError(
@@ -135,9 +138,28 @@ def named_bands(
             "blue, green, red, nir"
         )
     try:
-        return tuple(band_named(name) for name in names)
+        told = tuple(band_named(name) for name in names)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    _refuse_other_order(told, described, path)
+    return told
+
+
+def _refuse_other_order(told: Sequence[str], described: Sequence[str | None], path: Path) -> None:
+    """Refuse names that contradict a file's descriptions.
+
+    A number alone contradicts nothing, since satellites number their bands differently; numbers of
+    the same bands in another order do.
+    """
+    found = [known_band(name or "") for name in described]
+    other_order = sorted(told) == sorted(name or "" for name in found)
+    for number, (name, band, description) in enumerate(zip(told, found, described, strict=True), 1):
+        plain = not _BAND_NUMBER.fullmatch((description or "").strip())
+        if band is not None and band != name and (plain or other_order):
+            raise InputError(
+                f"{path} describes its band {number} as {description!r}, but it was named {name}: "
+                "name the bands in the order of the file"
+            )
 
 
 def _read_mask(path: Path, grid: GeoBox) -> NDArray[np.generic]:

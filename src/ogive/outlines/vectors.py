@@ -13,7 +13,9 @@ from rasterio.features import shapes
 
 from ogive.model import GridError, InputError
 
-__all__ = ["polygons_of", "read_inventory"]
+from .location import is_in_metres
+
+__all__ = ["on_grid", "polygons_of", "read_inventory"]
 
 
 def polygons_of(
@@ -51,7 +53,7 @@ def polygons_of(
     """
     if labels.shape != geobox.shape:
         raise InputError(f"labels are {labels.shape}, their grid {tuple(geobox.shape)}")
-    if geobox.crs is None or not geobox.crs.projected:
+    if geobox.crs is None or not is_in_metres(geobox.crs):
         raise GridError("outlines need a grid in metres: reproject the image to a projected one")
     numbers = np.ascontiguousarray(labels, np.int32)
     drawn = [
@@ -74,7 +76,7 @@ def read_inventory(path: Any) -> gpd.GeoDataFrame:
     Raises
     ------
     InputError
-        If the file cannot be read, holds no polygon, or one that crosses itself.
+        If the file cannot be read, holds no polygon, or one that crosses itself or is empty.
     GridError
         If it has no coordinate reference system.
     """
@@ -84,6 +86,11 @@ def read_inventory(path: Any) -> gpd.GeoDataFrame:
         raise InputError(f"{path} is no file of polygons that can be read: {error}") from error
     if not isinstance(inventory, gpd.GeoDataFrame) or inventory.empty:
         raise InputError(f"{path} holds no polygons")
+    empty = inventory.index[inventory.geometry.isna() | inventory.geometry.is_empty]
+    if len(empty):
+        raise InputError(
+            f"{path}: polygon {empty[0]} and {len(empty) - 1} others have no geometry: remove them"
+        )
     wrong = sorted(set(inventory.geom_type) - {"Polygon", "MultiPolygon"})
     if wrong:
         raise InputError(f"{path} holds a {wrong[0]}: an inventory has polygons only")
@@ -97,3 +104,32 @@ def read_inventory(path: Any) -> gpd.GeoDataFrame:
             f"({reason}): repair them, such as by shapely.make_valid"
         )
     return inventory
+
+
+def on_grid(inventory: gpd.GeoDataFrame, geobox: GeoBox, source: Any) -> gpd.GeoSeries:
+    """Give an inventory's polygons in the coordinates of a grid.
+
+    Parameters
+    ----------
+    inventory
+        Of `read_inventory`.
+    geobox
+        The grid.
+    source
+        Named in the error.
+
+    Raises
+    ------
+    GridError
+        If none of them reaches the grid.
+    """
+    shapes = inventory.to_crs(str(geobox.crs)).geometry
+    # Places that the grid's projection cannot show have no finite coordinates.
+    shown = shapes[np.isfinite(shapes.bounds).all(axis=1)]
+    extent = shapely.Polygon(geobox.extent.boundary.coords[:])
+    if not shown.intersects(extent).any():
+        raise GridError(
+            f"no polygon of {source} reaches the scene: does it name its coordinate reference "
+            "system rightly?"
+        )
+    return shown
