@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,18 +20,20 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 
-from ogive.learning.split import Side, Source, split_sources
+from ogive.learning.files import written_whole
+from ogive.learning.split import SIDES, Side
 from ogive.model import GridError, InputError
 
 from .scene import RasterScene, opened_scene
 from .tile_hdf5 import write_hdf5_tiles
 from .tiles import GLACIER, IGNORE, Labelled, TileInfo
-from .vectors import read_inventory
+from .vectors import on_grid, read_inventory
 
 __all__ = ["BuildOptions", "TilesBuilt", "build_tiles"]
 
-_SHARES: Mapping[Side, float] = {"train": 0.6, "validation": 0.2, "test": 0.2}
-_FEW = 10
+_SHARE_KEPT = 0.2
+"""Of the tiles for validation, and as many for test; the rest is learned from."""
+_FEW = 5
 _log = logging.getLogger(__name__)
 
 
@@ -52,6 +55,13 @@ class BuildOptions:
         Whether tiles without glaciers are kept.
     seed
         Of the split.
+    overwrite
+        Whether the files of another build in the folder are replaced, all of them.
+
+    Raises
+    ------
+    InputError
+        If the region has no name, or tiles are too small.
     """
 
     region: str
@@ -61,6 +71,14 @@ class BuildOptions:
     tile_px: int = 1000
     empty: bool = False
     seed: int = 0
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be written."""
+        if not self.region or "/" in self.region:
+            raise InputError(f"the region is {self.region!r}: give it a name, such as ALP")
+        if self.tile_px < 16:
+            raise InputError(f"tiles of {self.tile_px} px: at least 16 are needed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +118,8 @@ def build_tiles(
     inventory
         Polygons of all glaciers in the scene, of its date.
     folder
-        Gets ``train.hdf5``, ``validation.hdf5`` and ``test.hdf5``.
+        Gets ``train.hdf5``, ``validation.hdf5`` and ``test.hdf5``: of 60, 20 and 20 % of the
+        tiles, or only the first where there are fewer than five.
     bands
         Those that the tiles shall have.
     options
@@ -111,14 +130,18 @@ def build_tiles(
     Raises
     ------
     InputError
-        If the scene or the inventory cannot be used, or no tile is left.
+        If the scene or the inventory cannot be used, no tile is left, or the folder holds the
+        files of another build.
     GridError
-        If the inventory does not reach the scene.
+        If the inventory does not reach the scene, or the scene's grid is turned.
+    OutputError
+        If a file cannot be written; none is left then.
     """
-    if options.tile_px < 16:
-        raise InputError(f"tiles of {options.tile_px} px: at least 16 are needed")
+    targets: dict[Side, Path] = {side: Path(folder) / f"{side}.hdf5" for side in SIDES}
+    for path in targets.values():
+        if path.exists() and not options.overwrite:
+            raise InputError(f"{path} is there already: name another folder, or pass overwrite")
     glaciers = read_inventory(inventory)
-    folder = Path(folder)
     with opened_scene(
         paths, bands, names=options.names, scale=options.scale, offset=options.offset, dem=dem
     ) as scene:
@@ -132,14 +155,16 @@ def build_tiles(
             info.name: (info, each) for each in wanted for info in [_info(scene, each, options)]
         }
         by_side = _sides(list(tiles), options.seed)
-        files: dict[Side, Path] = {
-            side: write_hdf5_tiles(
-                folder / f"{side}.hdf5",
-                ((tiles[name][0], _content(scene, mask, tiles[name][1])) for name in names),
-            )
-            for side, names in by_side.items()
-            if names
-        }
+        with ExitStack() as stack:  # no file appears before all are whole
+            for side, names in by_side.items():
+                if names:
+                    write_hdf5_tiles(
+                        stack.enter_context(written_whole(targets[side])),
+                        ((tiles[name][0], _content(scene, mask, tiles[name][1])) for name in names),
+                    )
+    files = {side: targets[side] for side, names in by_side.items() if names}
+    for side in set(SIDES) - set(files):
+        targets[side].unlink(missing_ok=True)  # its tiles may be learned from now
     left_out = len(windows) - len(tiles)
     _log.info("%d tiles written, %d left out", len(tiles), left_out)
     return TilesBuilt(files, {side: len(names) for side, names in by_side.items()}, left_out)
@@ -147,18 +172,23 @@ def build_tiles(
 
 def _sides(names: Sequence[str], seed: int) -> dict[Side, tuple[str, ...]]:
     """Sort tiles at random; too few to share out are all learned from."""
-    split = split_sources(
-        [Source(name, place=name) for name in names],
-        seed=seed,
-        shares=_SHARES if len(names) >= _FEW else {"train": 1.0},
-    )
-    return {"train": split.train, "validation": split.validation, "test": split.test}
+    drawn = np.random.default_rng(seed).permutation(len(names))
+    kept = round(_SHARE_KEPT * len(names)) if len(names) >= _FEW else 0
+    numbers: dict[Side, NDArray[np.int64]] = {
+        "train": drawn[2 * kept :],
+        "validation": drawn[:kept],
+        "test": drawn[kept : 2 * kept],
+    }
+    return {side: tuple(names[each] for each in sorted(some)) for side, some in numbers.items()}
 
 
 def _mask(glaciers: gpd.GeoDataFrame, geobox: GeoBox, source: str) -> NDArray[np.uint8]:
-    shapes = glaciers.to_crs(str(geobox.crs)).geometry
     mask: NDArray[np.uint8] = rasterize(
-        shapes, geobox.shape, transform=geobox.transform, default_value=GLACIER, dtype="uint8"
+        on_grid(glaciers, geobox, source),
+        geobox.shape,
+        transform=geobox.transform,
+        default_value=GLACIER,
+        dtype="uint8",
     )
     if not mask.any():
         raise GridError(f"no polygon of {source} covers a pixel of the scene")

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from ogive.learning.files import written_whole
-from ogive.model import InputError
+from ogive.model import GridError, InputError
 
 from .bands import BANDS, check_values, modalities_of
 from .tiles import GLACIER, IGNORE, OTHER, Labelled, TileInfo, band_indices
@@ -100,13 +100,17 @@ def write_hdf5_tiles(path: str | Path, tiles: Iterable[tuple[TileInfo, Labelled]
     Raises
     ------
     InputError
-        If there is no tile, or a tile has no coordinate system.
+        If there is no tile, two have one name, or a tile has no coordinate system.
+    GridError
+        If a tile's rows do not run from north to south, which the format has no place to tell.
     OutputError
         If the file cannot be written.
     """
     path = Path(path)
     with written_whole(path) as partial, h5py.File(partial, "w") as file:
         for info, content in tiles:
+            if info.name in file:
+                raise InputError(f"two tiles have the name {info.name}: give each its own")
             _write(file.create_group(info.name), info, content)
         if not len(file):
             raise InputError(f"{path}: there is no tile to write")
@@ -116,6 +120,12 @@ def write_hdf5_tiles(path: str | Path, tiles: Iterable[tuple[TileInfo, Labelled]
 def _write(group: Any, info: TileInfo, content: Labelled) -> None:
     if info.geobox is None or info.geobox.crs is None:
         raise InputError(f"the tile {info.name} has no coordinate reference system: give it one")
+    to_map = info.geobox.transform
+    if to_map.b or to_map.d or to_map.a < 0 or to_map.e > 0:
+        raise GridError(
+            f"the grid of the tile {info.name} is turned or upside down: reproject its scene so "
+            "that rows run from north to south"
+        )
     for modality, bands in modalities_of(info.bands).items():
         chosen = content.pixels[band_indices(info, bands)].transpose(1, 2, 0)
         filled = np.where(content.valid[..., None], chosen, np.nan).astype(np.float32)
