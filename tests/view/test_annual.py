@@ -61,6 +61,24 @@ def test_annual_maps_have_a_panel_each(maps):
         plot_annual(maps.assign(v=maps.v * np.nan))
 
 
+def test_annual_maps_say_where_they_lie(maps):
+    assert not plot_annual(maps).axes[0].texts  # without a place there is no north
+    placed = maps.assign_coords(x=maps.x - 1_500_000, y=maps.y - 1_000_000)
+    axes = plot_annual(placed.odc.assign_crs("EPSG:3413")).axes
+    (arrow,) = axes[0].texts
+    direction = np.subtract(arrow.xy, arrow.xyann)
+    # The pole is the origin of this map; half a kilometre matters little from so far.
+    np.testing.assert_allclose(
+        direction / np.hypot(*direction), np.array([1.5, 1.0]) / np.hypot(1.5, 1.0), atol=1e-3
+    )
+    (bar,) = axes[0].artists
+    assert bar.txt_label.get_text() == "100 m"  # a fifth of the map, which is drawn in kilometres
+    assert bar.size_bar.get_children()[0].get_width() == pytest.approx(0.1)
+    assert (axes[0].get_xlabel(), axes[0].get_ylabel()) == ("x (km)", "y (km)")
+    trend = axes[5].collections[0]
+    assert trend.norm.vmin == -trend.norm.vmax
+
+
 def test_points_are_where_their_speeds_are(maps):
     points = pd.DataFrame(
         {

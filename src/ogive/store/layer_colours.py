@@ -64,7 +64,7 @@ _LAYERS: Mapping[str, LayerColours] = {
     "a": LayerColours("romaO", "circle"),
     "trend": LayerColours("vik_r", "symmetric"),
     "p_value": LayerColours("bamako", "share"),
-    "cnt": LayerColours("davos", "positive"),
+    "cnt": LayerColours("imola", "positive"),
     "correlation": _SHARE,
     "confidence": _SHARE,
     "probability": LayerColours("devon_r", "share"),

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from cmcrameri import cm
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from ogive.evaluation.points import PointComparison
 from ogive.evaluation.products import Distribution, ProductComparison
 from ogive.model import InputError
+from ogive.store.layer_colours import layer_colours
+
+from .map_parts import draw_bar, draw_north, draw_scale_bar, layer_norm
 
 __all__ = [
     "plot_annual", "plot_comparison", "plot_points", "plot_speeds", "plot_trends",
@@ -108,6 +110,8 @@ def plot_comparison(comparison: ProductComparison) -> Figure:
     reach = float(np.nanpercentile(np.abs(difference), 98)) or 1.0
     drawn = _map(axes, difference, cmap=cm.vik, vmin=-reach, vmax=reach)
     figure.colorbar(drawn, ax=axes, label="Difference of speed (m/yr)", shrink=0.8, extend="both")
+    draw_scale_bar(axes, difference, metres_per_unit=1000)
+    draw_north(axes, difference)
     beside.stairs(comparison.histogram, comparison.edges, fill=True, color="0.7")
     beside.axvline(0, color="0.3", lw=0.8)
     beside.axvline(comparison.bias_v, color="#c0182b", lw=1.4)
@@ -144,26 +148,20 @@ def plot_annual(product: xr.Dataset, year: str | None = None) -> Figure:
         raise InputError(f"there is no year {year!r}: there are {', '.join(names)}")
     figure = Figure(figsize=_size(product), layout="constrained")
     axes = figure.subplots(2, 3).ravel()
-    speed = product["v"].sel(year=year)
-    top = max(float(np.nanpercentile(speed, 99)), 2.0)
     shown = year.replace("_", "–")
-    panels: list[tuple[str, xr.DataArray, dict[str, Any]]] = [
-        (f"Speed {shown} (m/yr)", speed,
-         {"cmap": cm.batlow, "norm": LogNorm(max(top / 200, 0.5), top)}),
-        ("Standard deviation (m/yr)", product["stdev"], _ramp(cm.lajolla, product["stdev"])),
-        ("Direction (rad)", product["a"], {"cmap": cm.romaO, "vmin": -np.pi, "vmax": np.pi}),
-        ("Image pairs", product["cnt"].where(product["cnt"] > 0), {"cmap": cm.davos}),
-        ("Reliable (1) or not (0)", product["flag"], {"cmap": cm.grayC_r, "vmin": 0, "vmax": 1}),
-    ]  # fmt: skip
-    trend = product["trend"].where(product["trend_mask"] == 1)
-    reach = float(np.nanpercentile(np.abs(trend), 98)) if bool(trend.notnull().any()) else 1.0
-    panels.append(
-        ("Significant trend (m/yr²)", trend, {"cmap": cm.vik_r, "vmin": -reach, "vmax": reach})
-    )
-    for one, (title, field, options) in zip(axes, panels, strict=True):
-        drawn = _map(one, field, **options)
-        figure.colorbar(drawn, ax=one, location="bottom", shrink=0.8, aspect=30, extend="neither")
+    panels = [
+        (f"Speed {shown} (m/yr)", "v", product["v"].sel(year=year)),
+        ("Standard deviation (m/yr)", "stdev", product["stdev"]),
+        ("Direction (rad)", "a", product["a"]),
+        ("Image pairs", "cnt", product["cnt"].where(product["cnt"] > 0)),
+        ("Reliable (1) or not (0)", "flag", product["flag"]),
+        ("Significant trend (m/yr²)", "trend", product["trend"].where(product["trend_mask"] == 1)),
+    ]
+    for one, (title, layer, field) in zip(axes, panels, strict=True):
+        _draw_panel(figure, one, field, layer)
         one.set_title(title, loc="left", fontsize=10)
+    draw_scale_bar(axes[0], product["a"], metres_per_unit=1000)
+    draw_north(axes[0], product["a"])
     return figure
 
 
@@ -173,9 +171,14 @@ def _size(product: xr.Dataset) -> tuple[float, float]:
     return 13.0, 2 * (4.0 * min(max(tall, 0.3), 2.0) + 1.4)
 
 
-def _ramp(colours: Any, field: xr.DataArray) -> dict[str, Any]:
-    top = float(np.nanpercentile(field, 98)) if bool(field.notnull().any()) else 1.0
-    return {"cmap": colours, "vmin": 0.0, "vmax": top}
+def _draw_panel(figure: Figure, axes: Any, field: xr.DataArray, layer: str) -> None:
+    if layer == "flag":
+        options: dict[str, Any] = {"cmap": cm.grayC_r, "vmin": 0, "vmax": 1}
+    else:
+        colours = getattr(cm, layer_colours(layer).name)
+        options = {"cmap": colours, "norm": layer_norm(field.values, layer)}
+    drawn = _map(axes, field, **options)
+    draw_bar(figure, axes, drawn, "", location="bottom", shrink=0.8, aspect=30)
 
 
 def _map(axes: Any, field: xr.DataArray, **options: Any) -> Any:

@@ -8,11 +8,15 @@ import matplotlib.dates as mdates
 import numpy as np
 import xarray as xr
 from cmcrameri import cm
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from ogive.correction.orthorectification.views import pair_images, sensitivity
 from ogive.model import InputError
+
+from .map_parts import Frame, draw_north, draw_scale_bar, frame_of, upright
 
 __all__ = ["plot_baselines", "plot_elevation_bias", "plot_misregistration"]
 
@@ -55,16 +59,13 @@ def plot_elevation_bias(
     limit = limit_m or float(np.percentile(np.abs(values[known]), 98)) or 1.0
     rows, columns = values.shape
     tall = float(np.clip(4.6 * rows / columns, 2.4, 7.5))
-    figure = Figure(figsize=(10.0, tall + 0.9), layout="constrained")
+    figure = Figure(figsize=(10.0, tall + 1.1), layout="compressed")
     axes, beside = figure.subplots(1, 2, width_ratios=[2.1, 1.0])
-    extent = _extent(result)
     if background is not None:
-        axes.imshow(background.values, extent=_extent(background), cmap="gray", alpha=0.8)
-    drawn = axes.imshow(
-        values, extent=extent, cmap=cm.vik, vmin=-limit, vmax=limit, interpolation="nearest"
-    )
-    axes.set_aspect("equal")
+        _draw_grey(axes, background)
+    drawn = _draw_metres(axes, result[variable], limit, veiled=background is not None)
     axes.set(xlabel="x (km)", ylabel="y (km)")
+    _draw_place(axes, result[variable])
     told = "Surface minus elevation model (m)" if variable == "elevation_bias" else "Change (m)"
     figure.colorbar(drawn, ax=axes, label=told, extend="both", shrink=0.85, pad=0.02)
     _histogram(beside, values, known, ice, limit, told)
@@ -78,12 +79,27 @@ def plot_elevation_bias(
     return figure
 
 
-def _extent(data: xr.Dataset | xr.DataArray) -> tuple[float, float, float, float]:
-    """Left, right, bottom and top in kilometres."""
-    x, y = (data[name].values.astype(np.float64) / 1e3 for name in ("x", "y"))
-    half_x = 0.5 * abs(x[1] - x[0]) if x.size > 1 else 0.5
-    half_y = 0.5 * abs(y[1] - y[0]) if y.size > 1 else 0.5
-    return x.min() - half_x, x.max() + half_x, y.min() - half_y, y.max() + half_y
+def _extent(data: xr.DataArray) -> Frame:
+    """Edges in kilometres."""
+    return Frame(*(edge / 1000 for edge in frame_of(data)))
+
+
+def _draw_grey(axes: Axes, background: xr.DataArray) -> None:
+    axes.imshow(upright(background), extent=_extent(background), cmap="gray")
+
+
+def _draw_metres(axes: Axes, field: xr.DataArray, limit: float, *, veiled: bool) -> AxesImage:
+    drawn = axes.imshow(
+        upright(field), extent=_extent(field), cmap=cm.vik, vmin=-limit, vmax=limit,
+        alpha=0.75 if veiled else 1.0, interpolation="nearest",
+    )  # fmt: skip
+    axes.set_aspect("equal")
+    return drawn
+
+
+def _draw_place(axes: Axes, field: xr.DataArray) -> None:
+    draw_scale_bar(axes, field, metres_per_unit=1000)
+    draw_north(axes, field)
 
 
 def _histogram(
@@ -159,15 +175,12 @@ def plot_misregistration(
     all_axes = figure.subplots(1, len(layers), sharey=True, squeeze=False)[0]
     for axes, (name, layer) in zip(all_axes, layers.items(), strict=True):
         if background is not None:
-            axes.imshow(background.values, extent=_extent(background), cmap="gray")
-        drawn = axes.imshow(
-            layer.values, extent=_extent(layer), cmap=cm.vik, vmin=-limit, vmax=limit,
-            alpha=0.75 if background is not None else 1.0, interpolation="nearest",
-        )  # fmt: skip
-        axes.set_aspect("equal")
+            _draw_grey(axes, background)
+        drawn = _draw_metres(axes, layer, limit, veiled=background is not None)
         axes.set_title(name[:1].upper() + name[1:], loc="left", fontsize=10)
         axes.set_xlabel("x (km)")
     all_axes[0].set_ylabel("y (km)")
+    _draw_place(all_axes[0], made["along"])
     figure.colorbar(
         drawn, ax=all_axes, label="Surface minus elevation model (m)", extend="both", shrink=0.85
     )
