@@ -11,7 +11,8 @@ network surest, and the better end is taken.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ from ogive.model import InputError
 
 from .bands import modalities_of, normalised
 from .networks import OutlineNetwork
-from .predict import ScenePixels
+from .predict import ScenePart, ScenePixels
 
 __all__ = ["OptimisedBias", "optimise_bias"]
 
@@ -53,21 +54,24 @@ class OptimisedBias:
 
 @dataclass(frozen=True)
 class _Patches:
-    """Draws patches of a scene."""
+    """Draws patches of a scene, where it has data."""
 
     scene: ScenePixels
     bands: Sequence[str]
     side_px: int
     batch_size: int
+    places: Sequence[tuple[int, int]]
 
     @property
     def batches(self) -> int:
-        """How many cover the scene once."""
-        pixels = self.scene.height * self.scene.width
-        return max(round(pixels / self.side_px**2 / self.batch_size), 1)
+        """How many cover the scene's data once."""
+        return max(round(len(self.places) / self.batch_size), 1)
 
     def draw(self, rng: np.random.Generator) -> tuple[dict[str, Tensor], Tensor]:
-        return _patches(self.scene, self.bands, self.side_px, self.batch_size, rng)
+        chosen = [
+            self.places[each] for each in rng.integers(len(self.places), size=self.batch_size)
+        ]
+        return _patches(self.scene, self.bands, self.side_px, chosen, rng)
 
 
 def optimise_bias(
@@ -87,15 +91,15 @@ def optimise_bias(
     scene
         What will be mapped.
     network
-        Trained with its region told; it does not change.
+        Trained with its region told, on any device; it does not change.
     bands
         Names of the scene's bands.
     learning_rate
         Of Adam. Published is 1e-4, for scenes so large that an epoch has a hundred batches; one of
         a few patches would not leave its start.
     epochs
-        In each, as many random patches are seen as cover the scene once; it ends earlier when the
-        mixture no longer changes.
+        In each, as many random patches are seen as cover the scene's data once; it ends earlier
+        when the mixture no longer changes.
     batch_size, seed
         Of the patches.
 
@@ -107,9 +111,22 @@ def optimise_bias(
     size = network.options.location_size
     if not size:
         raise InputError("the network is told no region: there is no bias to optimise")
-    patches = _Patches(scene, bands, network.options.patch_px, batch_size)
-    rng = np.random.default_rng(seed)
+    side = network.options.patch_px
+    patches = _Patches(scene, bands, side, batch_size, _places(scene, side))
+    with _still(network):
+        return _optimised(network, patches, learning_rate, epochs, np.random.default_rng(seed))
+
+
+def _optimised(
+    network: OutlineNetwork,
+    patches: _Patches,
+    learning_rate: float,
+    epochs: int,
+    rng: np.random.Generator,
+) -> OptimisedBias:
+    """Descend from both starts, and take the better end."""
     judged = [patches.draw(rng) for _ in range(min(patches.batches, _JUDGED_BATCHES))]
+    size = network.options.location_size
 
     def entropy_of(location: Tensor) -> float:
         with torch.no_grad():
@@ -122,6 +139,37 @@ def optimise_bias(
         _descend(network, patches, start, learning_rate, epochs, rng) for start in (equal, surest)
     ]
     return min(ends, key=lambda end: entropy_of(torch.from_numpy(end.location)))
+
+
+@contextmanager
+def _still(network: OutlineNetwork) -> Iterator[None]:
+    """Keep a network from learning means and from dropping while it is asked."""
+    before = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+def _places(scene: ScenePixels, side: int) -> list[tuple[int, int]]:
+    """Find where patches have data, side by side over the scene: many scenes are mostly empty."""
+    places = [
+        (top, left)
+        for top in range(0, scene.height, side)
+        for left in range(0, scene.width, side)
+        if _read(scene, top, left, side).valid.any()
+    ]
+    if not places:
+        raise InputError("the scene has no valid pixel to optimise the bias on")
+    return places
+
+
+def _read(scene: ScenePixels, top: int, left: int, side: int) -> ScenePart:
+    return scene.read(
+        slice(top, min(top + side, scene.height)), slice(left, min(left + side, scene.width))
+    )
 
 
 def _descend(
@@ -156,27 +204,32 @@ def _descend(
 def _mean_entropy(
     network: OutlineNetwork, features: dict[str, Tensor], valid: Tensor, location: Tensor
 ) -> Tensor:
-    logits = network(features, location.expand(len(valid), -1)).main
-    p = logits.softmax(1)
+    device = next((each.device for each in network.parameters()), location.device)
+    here = {name: stack.to(device) for name, stack in features.items()}
+    logits = network(here, location.to(device).expand(len(valid), -1)).main
+    p, valid = logits.softmax(1), valid.to(device)
     entropy = -(p * (p + _LEAST).log()).sum(1) / np.log(p.shape[1])
-    if not bool(valid.any()):
-        raise InputError("the scene has no valid pixel to optimise the bias on")
     mean: Tensor = (entropy * valid).sum() / valid.sum()
     return mean
 
 
 def _patches(
-    scene: ScenePixels, bands: Sequence[str], side: int, count: int, rng: np.random.Generator
+    scene: ScenePixels,
+    bands: Sequence[str],
+    side: int,
+    places: Sequence[tuple[int, int]],
+    rng: np.random.Generator,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Draw patches; where the scene is smaller than a patch, it is mirrored."""
+    """Draw a patch near each place; where the scene ends before it, it is mirrored."""
     pixels, valid = [], []
-    for _ in range(count):
+    for place in places:
         top, left = (
-            int(rng.integers(0, max(n - side, 0) + 1)) for n in (scene.height, scene.width)
+            int(np.clip(at + rng.integers(-side // 2, side // 2 + 1), 0, max(length - side, 0)))
+            for at, length in zip(place, (scene.height, scene.width), strict=True)
         )
-        part = scene.read(
-            slice(top, min(top + side, scene.height)), slice(left, min(left + side, scene.width))
-        )
+        part = _read(scene, top, left, side)
+        if not part.valid.any():
+            part = _read(scene, *place, side)
         around = tuple((0, side - n) for n in part.valid.shape)
         filled = np.where(part.valid, normalised(part.pixels, bands), 0.0).astype(np.float32)
         pixels.append(np.pad(filled, ((0, 0), *around), mode="symmetric"))
