@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -17,6 +17,7 @@ from ogive.outlines.networks import GlaViTUOptions, Logits, build_network
 from ogive.outlines.predict import (
     Arrays,
     PredictOptions,
+    _starts,
     blending_weights,
     probability,
     probability_strips,
@@ -118,6 +119,58 @@ def test_dropout_passes_are_averaged():
     # Independent draws average out as the root of their number.
     assert spread[1] == pytest.approx(spread[0] / 8, rel=0.15)
     assert probability(given_, network, ["red"]).std() < 1e-6
+
+
+def tiny_network(**options: object) -> nn.Module:
+    torch.manual_seed(0)
+    return build_network(
+        "mini", modalities={"optical": 1}, patch_px=SIDE, width=4, token_width=8, depth=1, **options
+    ).eval()
+
+
+def test_dropout_is_drawn_by_its_own_seed():
+    """Whatever was drawn before, the map is the same; and what is drawn after is, too."""
+    network, given_ = tiny_network(dropout=0.5), scene(40, 70)
+
+    def mapped(seed: int) -> np.ndarray:
+        options = PredictOptions(dropout_passes=2, seed=seed)
+        return probability(given_, network, ["red"], options)
+
+    torch.manual_seed(1)
+    one, drawn = mapped(0), torch.rand(3)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(3), drawn)
+    np.testing.assert_array_equal(one, mapped(0))
+    known = np.isfinite(one)
+    assert abs(one - mapped(1))[known].max() > 1e-4
+    assert abs(one - probability(given_, network, ["red"]))[known].max() > 1e-4
+
+
+@settings(max_examples=6)
+@given(height=st.integers(SIDE, 60), width=st.integers(SIDE, 60), upside_down=st.booleans())
+def test_flipped_scenes_give_flipped_maps(height: int, width: int, upside_down: bool):
+    """Where patches begin as far from the one edge as from the other, they tile alike."""
+    for length in (height, width):
+        starts = _starts(length, SIDE)
+        assume([length - SIDE - each for each in reversed(starts)] == starts)
+    axis = 0 if upside_down else 1
+    given_ = scene(height, width)
+    flipped = Arrays(np.flip(given_.pixels, axis + 1).copy(), np.flip(given_.valid, axis).copy())
+    network = tiny_network()
+    options = PredictOptions(test_time_augmentation=True)
+    one, other = (probability(each, network, ["red"], options) for each in (given_, flipped))
+    # Sums of single precision in another order.
+    np.testing.assert_allclose(np.flip(one, axis), other, atol=1e-5)
+
+
+@settings(max_examples=50)
+@given(length=st.integers(1, 400), half=st.integers(1, 40))
+def test_patches_cover_a_line_and_overlap_by_half(length: int, half: int):
+    side = 2 * half
+    starts = _starts(length, side)
+    assert starts[0] == 0
+    assert starts[-1] == max(length - side, 0)
+    assert all(0 < after - before <= half for before, after in pairwise(starts))
 
 
 def test_test_time_augmentation_makes_a_map_turn_with_its_scene():

@@ -7,7 +7,7 @@ patches are finished from top to bottom: only the rows that patches still reach 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -103,6 +103,8 @@ class PredictOptions:
         Whether the eight ways a patch can lie are averaged.
     dropout_passes
         Passes with Monte-Carlo dropout that are averaged; 0 for one pass without.
+    seed
+        Of what is dropped: the same scene gives the same map.
     device
         Where it runs.
     """
@@ -110,6 +112,7 @@ class PredictOptions:
     location: NDArray[np.float32] | None = None
     test_time_augmentation: bool = False
     dropout_passes: int = 0
+    seed: int = 0
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -197,13 +200,11 @@ class _Asked:
     def side(self) -> int:
         return self.network.options.patch_px
 
-    def __call__(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities ``(patch, class, y, x)`` of patches ``(patch, band, y, x)``."""
+    def __call__(self, patches: NDArray[np.float32], place: tuple[int, int]) -> NDArray[np.float32]:
+        """Probabilities ``(patch, class, y, x)`` of patches ``(patch, band, y, x)`` at a place."""
         ways = range(_WAYS if self.options.test_time_augmentation else 1)
         passes = max(self.options.dropout_passes, 1)
-        dropping = (
-            monte_carlo_dropout(self.network) if self.options.dropout_passes else nullcontext()
-        )
+        dropping = self._dropping(place) if self.options.dropout_passes else nullcontext()
         total = np.zeros((len(patches), self.network.options.classes, *patches.shape[2:]))
         with torch.inference_mode(), dropping:
             for way in ways:
@@ -211,6 +212,16 @@ class _Asked:
                 for _ in range(passes):
                     total += _turned_back(self._once(lying), way)
         return (total / (len(ways) * passes)).astype(np.float32)
+
+    @contextmanager
+    def _dropping(self, place: tuple[int, int]) -> Iterator[None]:
+        """Drop by a seed of our own, and leave the draws of others as they were."""
+        device = torch.device(self.options.device)
+        forked = [device] if device.type == "cuda" else []
+        seed = np.random.SeedSequence((self.options.seed, *place)).generate_state(1)
+        with torch.random.fork_rng(forked), monte_carlo_dropout(self.network):
+            torch.manual_seed(int(seed[0]))
+            yield
 
     def _once(self, patches: Tensor) -> NDArray[np.float32]:
         patches = patches.to(self.options.device, memory_format=torch.channels_last)
@@ -261,7 +272,10 @@ def _strips(scene: ScenePixels, asked: _Asked) -> Iterator[Strip]:
         for group in _groups(lefts, _BATCH):
             parts = [_patch(scene, top, left, side, asked.bands) for left in group]
             for left, part, found in zip(
-                group, parts, asked(np.stack([part.pixels for part in parts])), strict=True
+                group,
+                parts,
+                asked(np.stack([part.pixels for part in parts]), (top, group[0])),
+                strict=True,
             ):
                 across = slice(left, left + side)
                 total[..., across] += weights * found
