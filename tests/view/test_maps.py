@@ -52,13 +52,18 @@ def placed(**fields: tuple[tuple[str, ...], np.ndarray, dict[str, str]]) -> xr.D
     return data
 
 
+def pointed(arrow: Annotation) -> np.ndarray:
+    """Direction of an arrow as it is seen on the page."""
+    tip, tail = arrow.xycoords.transform(arrow.xy), arrow.anncoords.transform(arrow.xyann)
+    return (tip - tail) / np.hypot(*(tip - tail))
+
+
 def check_place(axes: Axes, *, metres_per_unit: float = 1.0) -> None:
     """Assert that the arrow points to the pole, and that the bar is as long as it says."""
     (arrow,) = (text for text in axes.texts if isinstance(text, Annotation))
     assert arrow.get_text() == "N"
-    direction = np.subtract(arrow.xy, arrow.xyann)
     # The map projection is conformal; a thousandth of a degree ahead hardly bends.
-    np.testing.assert_allclose(direction / np.hypot(*direction), TO_THE_POLE, atol=1e-4)
+    np.testing.assert_allclose(pointed(arrow), TO_THE_POLE, atol=1e-4)
     (bar,) = (one for one in axes.artists if isinstance(one, AnchoredSizeBar))
     assert bar.txt_label.get_text() == "500 m"  # the round length below a fifth of 3 km
     (line,) = bar.size_bar.get_children()

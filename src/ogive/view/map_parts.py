@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter
+from matplotlib.transforms import ScaledTranslation
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
@@ -42,6 +43,8 @@ __all__ = [
 ]
 
 LARGEST_SIDE_PX = 1600
+_NORTH_HALF_PT = 15.0
+_NORTH_INSET_PT = 24.0
 
 
 class Frame(NamedTuple):
@@ -232,11 +235,22 @@ def draw_north(axes: Axes, array: xr.DataArray) -> None:
     if crs is None:
         return
     east, north = _north(crs, (frame.left + frame.right) / 2, (frame.bottom + frame.top) / 2)
+    # In points from the corner: shares of the axes would bend the arrow on a map that is no square.
+    tip, tail = (
+        axes.transAxes
+        + ScaledTranslation(
+            (side * east - _NORTH_INSET_PT) / 72,
+            (side * north - _NORTH_INSET_PT) / 72,
+            axes.get_figure(root=True).dpi_scale_trans,  # type: ignore[union-attr]
+        )
+        for side in (_NORTH_HALF_PT, -_NORTH_HALF_PT)
+    )
     axes.annotate(
         "N",
-        xy=(0.95 + 0.04 * east, 0.9 + 0.04 * north),
-        xytext=(0.95 - 0.04 * east, 0.9 - 0.04 * north),
-        xycoords="axes fraction",
+        xy=(1.0, 1.0),
+        xytext=(1.0, 1.0),
+        xycoords=tip,
+        textcoords=tail,
         ha="center",
         va="center",
         fontweight="bold",
