@@ -24,7 +24,7 @@ SETTINGS = SimulationSettings(
     columns=360,
     start=datetime(2020, 5, 1),
     end=datetime(2021, 9, 30),
-    scene_count=14,
+    scene_count=11,
     orbits=("sentinel-2-west",),
     seed=2,
     mean_cloud_cover=0.1,
@@ -55,7 +55,7 @@ def main() -> None:
             browser = playwright.chromium.launch(
                 executable_path=shutil.which("chromium"), args=["--no-sandbox"]
             )
-            view = browser.new_page(viewport={"width": 1100, "height": 1340})
+            view = browser.new_page(viewport={"width": 1100, "height": 1410})
             view.goto(page.as_uri())
             view.screenshot(path=FIGURES / "report.png")
             browser.close()

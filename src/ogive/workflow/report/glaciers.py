@@ -157,7 +157,7 @@ def _map(ground: Classes, kinds: Mapping[int, str]) -> Figure:
     bounds = ground.grid.boundingbox
     ratio = bounds.span_y / bounds.span_x
     width = min(6.5, 5.0 / ratio)
-    figure = Figure(figsize=(width, width * ratio + 0.9), layout="constrained")
+    figure = Figure(figsize=(width, width * ratio + 0.3), layout="constrained")
     axes = figure.subplots()
     extent = tuple(edge / 1000 for edge in (bounds.left, bounds.right, bounds.bottom, bounds.top))
     axes.imshow(

@@ -34,8 +34,8 @@ def closure_rows(scores: Sequence[TileScore], most: int = 4) -> list[Row]:
     return [
         (
             score.name, f"{score.closed.triplets:,}", f"{score.closed.points:,}",
-            f"{score.closed.median_x_m:.2f}; {score.closed.median_y_m:.2f}",
-            f"{score.closed.nmad_m:.2f}", f"{score.scale_x:.2f}; {score.scale_y:.2f}",
+            f"{score.closed.median_x_m:.2f}/{score.closed.median_y_m:.2f}",
+            f"{score.closed.nmad_m:.2f}", f"{score.scale_x:.2f}/{score.scale_y:.2f}",
         )
         for score in evenly([one for one in scores if one.closed.points], most)
     ]  # fmt: skip
@@ -67,7 +67,7 @@ def quality_section(
         tables.append(_ground_table(scored))
     if closures:
         head = (
-            "tile", "triplets", "points", "median x; y (m)", "NMAD (m)", "error scale x; y",
+            "tile", "triplets", "points", "median x/y (m)", "NMAD (m)", "error scale x/y",
         )  # fmt: skip
         tables.append(Table(head, list(closures), "Closure of triplets and scale of the errors"))
         text.append(

@@ -277,39 +277,50 @@ def tiles_section(
     """
     if len(tiles) < 2:
         return None
-    head = (
-        "tile", "scenes", "pairs", "kept", "seen (%)", "NMAD x; y (m/yr)", "hold zero (%)",
-        "closure (m)", "scale x; y",
-    )  # fmt: skip
-    rows = [
-        (
-            score.name, f"{score.scenes:,}", f"{score.pairs:,}", f"{score.kept:,}",
-            _told(100 * _seen(score.name, tiles[score.name], maps), 0),
-            f"{_told(score.nmad_x_m_yr, 1)}; {_told(score.nmad_y_m_yr, 1)}",
-            _told(100 * score.within_95, 0), _told(score.closed.nmad_m, 2),
-            f"{_told(score.scale_x, 2)}; {_told(score.scale_y, 2)}",
-        )
-        for score in scores
-    ]  # fmt: skip
-    which = "Each tile" if len(rows) == len(tiles) else f"{len(rows)} of {len(tiles)} tiles"
     text = (
         "Scenes are passes of a satellite, pairs the velocities that touch a tile, and kept those "
         "that are layers of its cube: of pairs of the same two passes one, and none without a "
         "value there. Seen: the share of the tile's own cells that have an annual velocity.",
         "On stable ground: the spread of the median layer (m/yr), and how many of the declared "
         "95 % intervals hold zero, which is true there. Closure: the spread of what triplets leave "
-        "in the middle of the tile. Scale: the factor by which declared errors disagree with the "
-        "residuals of the inversion.",
+        "in the middle of the tile.",
     )
-    return Section("Tiles", text, (Table(head, rows, f"{which}, by its south-west corner"),))
+    zones = sorted({_zone(score.name, tiles) for score in scores})
+    return Section("Tiles", text, tuple(_table(zone, scores, tiles, maps[zone]) for zone in zones))
 
 
-def _seen(name: str, files: TileFiles, maps: Mapping[str, xr.Dataset]) -> float:
+def _zone(name: str, tiles: Mapping[str, TileFiles]) -> str:
+    """The projection, which begins the name of a tile."""
+    return name.removesuffix(f"_{tiles[name].tile.name}")
+
+
+def _table(
+    zone: str, scores: Sequence[TileScore], tiles: Mapping[str, TileFiles], maps: xr.Dataset
+) -> Table:
+    head = (
+        "tile", "scenes", "pairs", "kept", "seen (%)", "NMAD x/y (m/yr)", "hold zero (%)",
+        "closure (m)",
+    )  # fmt: skip
+    rows = [
+        (
+            tiles[score.name].tile.name, f"{score.scenes:,}", f"{score.pairs:,}",
+            f"{score.kept:,}", _told(100 * _seen(tiles[score.name], maps), 0),
+            f"{_told(score.nmad_x_m_yr, 1)}/{_told(score.nmad_y_m_yr, 1)}",
+            _told(100 * score.within_95, 0), _told(score.closed.nmad_m, 2),
+        )
+        for score in scores
+        if _zone(score.name, tiles) == zone
+    ]  # fmt: skip
+    count = sum(_zone(name, tiles) == zone for name in tiles)
+    which = "Each tile" if len(rows) == count else f"{len(rows)} of {count} tiles"
+    return Table(head, rows, f"{which} of {zone}, by its south-west corner")
+
+
+def _seen(files: TileFiles, maps: xr.Dataset) -> float:
     """Share of a tile's own cells that have a velocity in some year."""
     with xr.open_zarr(files.series, decode_timedelta=False) as series:
         own = own_pixels(files.tile, series)
-    speed = maps[name.removesuffix(f"_{files.tile.name}")]["v"]
-    return float(speed.sel(own, method="nearest").notnull().any("year").mean())
+    return float(maps["v"].sel(own, method="nearest").notnull().any("year").mean())
 
 
 def _told(value: float, digits: int) -> str:
