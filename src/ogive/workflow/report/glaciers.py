@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from odc.geo.xr import wrap_xr
 
 from ogive.scenes.polygons import burned, read_polygons
 from ogive.view.document import Section, Table, picture
+from ogive.view.map_parts import draw_north, draw_scale_bar
 from ogive.workflow.runfile_settings import RunFile
 from ogive.workflow.steps.ground import ground_of
 from ogive.workflow.steps.region import outline_of, zone_grid
@@ -165,6 +167,9 @@ def _map(ground: Classes, kinds: Mapping[int, str]) -> Figure:
         interpolation="nearest",
     )  # fmt: skip
     axes.set(xlabel="x (km)", ylabel="y (km)", aspect="equal")
+    placed = wrap_xr(ground.classes, ground.grid)
+    draw_scale_bar(axes, placed, metres_per_unit=1000)
+    draw_north(axes, placed)
     axes.ticklabel_format(useOffset=False)
     patches = [
         Patch(facecolor=_COLOURS[kind], edgecolor="0.6", label=name) for kind, name in kinds.items()
