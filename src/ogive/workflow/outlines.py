@@ -169,11 +169,15 @@ def make_outlines(
                 dem=options.dem,
             )
         )
+        # What cannot be used is told before the network takes its time.
         if inventory is not None:
-            on_grid(inventory, opened.geobox, options.inventory)  # before all else takes its time
+            on_grid(inventory, opened.geobox, options.inventory)
+        if options.dem is not None:
+            opened.elevation_m()
+        location = _location(opened, model, options)
         written = [stack.enter_context(atomic_path(path)) for path in paths]
         raw = [path.with_suffix(".raw.tif") for path in written[1:]]
-        mapped = _map(opened, model, options, raw, progress)
+        mapped = _map(opened, model, location, options, raw, progress)
         glaciers = _glaciers(mapped.marks, opened, options, inventory)
         layers = _layers(glaciers, mapped.marks, opened.geobox, model)
         _write_layers(layers, written[0])
@@ -221,13 +225,14 @@ class _Mapped:
 def _map(
     scene: RasterScene,
     model: OutlineModel,
+    location: NDArray[np.float32] | None,
     options: OutlineOptions,
     raw: Sequence[Path],
     progress: Callable[[int, int], None] | None,
 ) -> _Mapped:
     """Ask the network strip by strip; only one byte a pixel is kept in memory."""
     asked = PredictOptions(
-        location=_location(scene, model, options),
+        location=location,
         test_time_augmentation=options.test_time_augmentation,
         dropout_passes=options.dropout_passes,
         device=str(next(model.network.parameters()).device),
@@ -298,7 +303,8 @@ def _glaciers(
     cell_m = abs(scene.geobox.resolution.x)
     numbers, _ = label(ice, np.ones((3, 3), bool))
     # What is too small to be a glacier should not decide where others part.
-    large = np.bincount(numbers.ravel()) * cell_m**2 >= least_m2
+    cell_m2 = abs(scene.geobox.resolution.x * scene.geobox.resolution.y)
+    large = np.bincount(numbers.ravel()) * cell_m2 >= least_m2
     large[0] = False
     ice = large[numbers]
     if options.dem is not None and ice.any():

@@ -1,0 +1,375 @@
+"""From scenes to outlines by the command: any grid, any strips, and one sentence for what fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+import torch
+from affine import Affine
+from click.testing import Result
+from rasterio.features import rasterize
+from typer.testing import CliRunner
+
+from ogive.cli import app
+from ogive.learning.card import ModelCard
+from ogive.learning.weights import save_weights
+from ogive.model import InputError, OutputError
+from ogive.outlines.bands import normalised
+from ogive.outlines.networks import build_network
+from ogive.outlines.predict import ScenePart
+from ogive.outlines.scene import RasterScene
+from ogive.workflow import outlines as workflow
+from ogive.workflow.outlines import OutlineOptions, make_outlines
+
+from .conftest import BANDS, CRS, SCALE, ice_of, reflectance_of, write_image
+
+FOUR = ("blue", "green", "red", "nir")
+HEIGHT, WIDTH, SIDE = 70, 90, 32
+LEFT, TOP = 4e5, 5.1e6
+STEEP, MIDDLE = 60.0, 0.17
+"""How fast scores rise with red, and where they are 0: between the spectra of ice and ground."""
+
+
+def _red_network(location_size: int = 0) -> torch.nn.Module:
+    """Glacier is where red is bright; told another region than the second, red is taken for more.
+
+    Told the first or the third region (or none), ground comes close to the threshold.
+    """
+    network = build_network(
+        "mini", modalities={"optical": 4}, patch_px=SIDE, width=4, token_width=8, depth=1,
+        location_size=location_size,
+    )  # fmt: skip
+    with torch.no_grad():
+        for name, tensor in network.named_parameters():
+            if name.endswith(("project.weight", "project.bias")):
+                tensor.zero_()  # the transformer and the U-Net add nothing
+        fuse = network.fusion.branches["optical"]
+        for convolution, band in ((fuse[0][0], 2), (fuse[0][3], 0)):
+            convolution.weight.zero_()
+            convolution.bias.zero_()
+            convolution.weight[0, band, 1, 1] = 1.0
+        fuse[1].weigh[2].weight.zero_()
+        fuse[1].weigh[2].bias.fill_(20.0)
+        network.classify.weight.zero_()
+        network.classify.weight[1, 0], network.classify.bias[1] = STEEP, -STEEP * MIDDLE
+        network.classify.bias[0] = 0.0
+        if location_size:
+            for linear in (network.location.encode[0], network.location.encode[3]):
+                linear.weight.zero_()
+                linear.bias.zero_()
+            network.location.encode[0].weight[0] = 0.09
+            network.location.encode[0].weight[0, 1] = 0.0
+            network.location.encode[3].weight[0, 0] = 1.0
+    return network
+
+
+def _write_weights(path: Path, network: torch.nn.Module, told: str) -> Path:
+    options = {
+        "network": network.options.as_json(), "bands": list(FOUR), "scale": SCALE, "told": told,
+        "regions": ["ALP", "CAU"],
+        "calibration": {"confidence": [0, 1], "accuracy": [0.5, 1], "monotone": True},
+    }  # fmt: skip
+    card = ModelCard(name="red", architecture="mini", parameters=1)
+    save_weights(path, network.state_dict(), architecture="mini", options=options, card=card)
+    return path
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _write_weights(
+        tmp_path_factory.mktemp("weights") / "red.safetensors", _red_network(), "nothing"
+    )
+
+
+@pytest.fixture(scope="module")
+def regional(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _write_weights(
+        tmp_path_factory.mktemp("weights") / "told.safetensors", _red_network(3), "region"
+    )
+
+
+def scene_of(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of four bands, and where the ice is."""
+    ice = ice_of(WIDTH, seed)[:HEIGHT]
+    return (reflectance_of(ice, seed) / SCALE).astype(np.uint16), ice
+
+
+def outlines(folder: Path, *given: object, name: str = "o") -> Result:
+    asked = ["outlines", *map(str, given), "--out", str(folder / f"{name}.gpkg")]
+    return CliRunner().invoke(app, asked)
+
+
+def probability_of(folder: Path, name: str = "o") -> np.ndarray:
+    with rasterio.open(folder / f"{name}_probability.tif") as file:
+        return file.read(1)
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.iterdir())
+
+
+# Grids.
+
+
+@pytest.mark.parametrize(
+    ("crs", "to_map"),
+    [
+        (CRS, Affine.translation(LEFT, TOP) * Affine.rotation(30) * Affine.scale(10, -10)),
+        (CRS, Affine.translation(LEFT, TOP) * Affine.scale(10, 10)),
+        ("EPSG:3413", Affine.translation(-2e5, -2.1e6) * Affine.scale(20, -20)),
+        ("EPSG:2056", Affine.translation(2.64e6, 1.16e6) * Affine.scale(30, -30)),
+    ],
+    ids=["rotated", "from the south", "polar", "Swiss"],
+)
+def test_outlines_lie_where_the_ice_is(tmp_path: Path, weights: Path, crs: str, to_map: Affine):
+    numbers, ice = scene_of()
+    path = tmp_path / "scene.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", count=4, dtype="uint16", nodata=0, crs=crs, transform=to_map,
+        height=HEIGHT, width=WIDTH,
+    ) as file:  # fmt: skip
+        file.write(numbers)
+        file.descriptions = BANDS
+    done = outlines(tmp_path, path, "--weights", weights)
+    assert done.exit_code == 0, done.output
+    glaciers = gpd.read_file(tmp_path / "o.gpkg", layer="glaciers")
+    assert glaciers.crs == crs
+    drawn = rasterize(glaciers.geometry, ice.shape, transform=to_map)
+    # The spectra are ten standard deviations of the noise apart.
+    np.testing.assert_array_equal(drawn == 1, ice)
+    np.testing.assert_array_equal(probability_of(tmp_path) > 0.5, ice)
+    cell_km2 = abs(to_map.determinant) / 1e6
+    assert glaciers.area_km2.sum() == pytest.approx(ice.sum() * cell_km2, rel=1e-6)
+
+
+# Strips.
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_strips_give_what_the_whole_would(tmp_path: Path, weights: Path, augment: bool):
+    """A network that sees single pixels tells: neither strips nor patches nor turns show."""
+    numbers, _ = scene_of()
+    path = write_image(tmp_path / "scene.tif", numbers, names=BANDS)
+    done = outlines(tmp_path, path, "--weights", weights, *(["--augment"] if augment else []))
+    assert done.exit_code == 0, done.output
+    red = normalised((numbers * SCALE).astype(np.float32), FOUR)[2]
+    wanted = 1 / (1 + np.exp(-STEEP * (red - MIDDLE)))
+    # The four norms of the network have an epsilon of 1e-3: two thousandths of red, times 60.
+    np.testing.assert_allclose(probability_of(tmp_path), wanted, atol=0.01)
+
+
+def test_no_more_than_a_patch_is_read_at_once(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+):
+    sizes, read = [], RasterScene.read
+
+    def counting(self: RasterScene, rows: slice, columns: slice) -> ScenePart:
+        part = read(self, rows, columns)
+        sizes.append(part.valid.size)
+        return part
+
+    monkeypatch.setattr(RasterScene, "read", counting)
+    numbers, _ = scene_of()
+    tall = np.concatenate([numbers] * 4, 1)
+    path = write_image(tmp_path / "scene.tif", tall, names=BANDS)
+    seen = []
+    make_outlines(
+        [path],
+        tmp_path / "o.gpkg",
+        options=OutlineOptions(weights=weights),
+        progress=lambda done, rows: seen.append((done, rows)),
+    )
+    assert max(sizes) == SIDE * SIDE
+    assert seen == sorted(seen)
+    assert seen[-1] == (4 * HEIGHT, 4 * HEIGHT)
+    # Patches overlap by half: no strip but the last is higher than half a patch.
+    assert max(np.diff([0, *(done for done, _ in seen[:-1])])) <= SIDE // 2
+
+
+def test_dropout_is_the_same_twice(tmp_path: Path, weights: Path):
+    path = write_image(tmp_path / "scene.tif", scene_of()[0], names=BANDS)
+    for name in ("a", "b"):
+        done = outlines(tmp_path, path, "--weights", weights, "--dropout-passes", 2, name=name)
+        assert done.exit_code == 0, done.output
+    np.testing.assert_array_equal(*(probability_of(tmp_path, name) for name in ("a", "b")))
+
+
+# The region that a network is told.
+
+
+def test_the_bias_is_optimised_to_the_region_of_the_scene(tmp_path: Path, regional: Path):
+    numbers = scene_of()[0][:, 10:50, 20:60]
+    path = write_image(tmp_path / "scene.tif", numbers, names=BANDS)
+    asked = (path, "--weights", regional)
+    for name, more in {
+        "true": ["--region", "CAU"], "unknown": [], "found": ["--optimise-bias"],
+    }.items():  # fmt: skip
+        done = outlines(tmp_path, *asked, *more, name=name)
+        assert done.exit_code == 0, done.output
+    true, unknown, found = (probability_of(tmp_path, n) for n in ("true", "unknown", "found"))
+    assert abs(found - true).max() < 0.05
+    assert abs(unknown - true).max() > 0.3
+    wrong = outlines(tmp_path, *asked, "--region", "XXX", name="x")
+    assert wrong.exit_code == 2
+    assert "the region 'XXX' is not among those of the network (ALP, CAU)" in wrong.output
+
+
+# What fails: one sentence, and nothing is left.
+
+
+@pytest.mark.parametrize(
+    ("image", "given", "told"),
+    [
+        ({}, ["--scale", "0"], "scale must be above 0"),
+        ({}, ["--scale", "nan"], "scale must be above 0"),
+        ({}, ["--scale", "1"], "which is no reflectance"),
+        ({}, ["--scale", "1e-8"], "pass scale=0.0001"),
+        ({}, ["--bands", "nir,red,green,blue"], "name the bands in the order of the file"),
+        ({}, ["--bands", "blue,green,red"], "has 4 bands, but 3 were named"),
+        ({}, ["--bands", "blue,green,red,B5"], "there is no band 'B5'"),
+        ({"names": None}, [], "does not say what its 4 bands are"),
+        ({"crs": None}, [], "no coordinate reference system"),
+        ({"crs": "EPSG:4326"}, [], "no grid in metres"),
+        ({"crs": "EPSG:2263"}, [], "no grid in metres"),
+        ({}, ["--region", "ALP"], "is told no region"),
+        ({}, ["--optimise-bias"], "no bias can be optimised"),
+        ({}, ["--inventory", "nowhere.gpkg"], "give one"),
+        ({}, ["--dem", "nowhere.tif"], "there is no file nowhere.tif"),
+        ({}, ["--device", "tpu"], "is no device"),
+        ({}, ["--least-area", "-1"], "Invalid value"),
+        ({}, ["--dropout-passes", "-1"], "Invalid value"),
+    ],
+)
+def test_what_cannot_be_mapped(
+    tmp_path: Path, weights: Path, image: dict[str, Any], given: list[str], told: str
+):
+    path = write_image(tmp_path / "scene.tif", scene_of()[0], **{"names": BANDS, **image})
+    done = outlines(tmp_path / "out", path, "--weights", weights, *given)
+    assert done.exit_code == 2, done.output
+    # A narrow terminal breaks lines.
+    assert told in " ".join(done.output.split())
+    assert "Traceback" not in done.output
+    assert files_in(tmp_path) == ["scene.tif"]
+
+
+def _dem(path: Path, **changes: Any) -> Path:
+    elevation = np.full((1, HEIGHT + 40, WIDTH + 40), 2500, np.float32)
+    elevation[0, :, : WIDTH // 2] += np.arange(WIDTH // 2) * 5
+    fill = changes.pop("fill", None)
+    if fill is not None:
+        elevation[0, 50:60] = fill
+    return write_image(path, elevation, **{"left": LEFT - 200, "nodata": -32768, **changes})
+
+
+@pytest.mark.parametrize(
+    ("dem", "told"),
+    [
+        ({"left": 7e5}, "does not overlap"),
+        ({"crs": None}, "no coordinate reference system"),
+        ({"fill": -32768}, "the elevation model has no value at"),
+        ({"fill": -9999}, "no data be declared"),
+    ],
+)
+def test_elevation_models_that_cannot_divide(
+    tmp_path: Path, weights: Path, dem: dict[str, Any], told: str
+):
+    path = write_image(tmp_path / "scene.tif", scene_of()[0], names=BANDS)
+    model = _dem(tmp_path / "dem.tif", **dem)
+    done = outlines(tmp_path, path, "--weights", weights, "--dem", model)
+    assert done.exit_code == 2, done.output
+    assert told in done.output
+    assert files_in(tmp_path) == ["dem.tif", "scene.tif"]
+
+
+def test_inventories_by_the_command(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch):
+    numbers, ice = scene_of()
+    path, model = write_image(tmp_path / "scene.tif", numbers, names=BANDS), tmp_path / "dem.tif"
+    _dem(model)
+    middle = LEFT + 10 * int(np.nonzero(ice)[1].mean())
+    halves = [shapely.box(LEFT, TOP - 800, middle, TOP),
+              shapely.box(middle, TOP - 800, LEFT + 1000, TOP)]  # fmt: skip
+    asked = (path, "--weights", weights, "--dem", model, "--inventory", tmp_path / "i.gpkg")
+    gpd.GeoSeries(halves, crs=CRS).to_crs("EPSG:4326").to_file(tmp_path / "i.gpkg")
+    done = outlines(tmp_path, *asked)
+    assert done.exit_code == 0, done.output
+    glaciers = gpd.read_file(tmp_path / "o.gpkg", layer="glaciers")
+    assert len(glaciers) == 2
+    for half in halves:
+        inside = glaciers.intersection(half).area.max()
+        # Copied to the pixel: the halves part along pixels' edges.
+        assert inside == pytest.approx(glaciers.union_all().intersection(half).area, rel=1e-6)
+    before = files_in(tmp_path)
+    bow = shapely.Polygon([(LEFT, TOP), (middle, TOP - 700), (middle, TOP), (LEFT, TOP - 700)])
+    # Inventories are judged before the network is asked.
+    monkeypatch.setattr(workflow, "_map", None)
+    for wrong, told in ((bow, "cross themselves"), (shapely.box(0, 0, 9, 9), "reaches the scene")):
+        gpd.GeoSeries([wrong], crs=CRS).to_file(tmp_path / "i.gpkg")
+        done = outlines(tmp_path, *asked, name="again")
+        assert done.exit_code == 2, done.output
+        assert told in done.output
+        assert files_in(tmp_path) == before
+
+
+@pytest.mark.parametrize("step", ["_glaciers", "_write_cog"])
+def test_nothing_is_left_whatever_fails(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, step: str
+):
+    path = write_image(tmp_path / "scene.tif", scene_of()[0], names=BANDS)
+
+    def fails(*_: object) -> None:
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr(workflow, step, fails)
+    done = outlines(tmp_path, path, "--weights", weights)
+    assert done.exit_code == 2
+    assert "ogive: the disk is full" in done.output
+    assert files_in(tmp_path) == ["scene.tif"]
+
+
+def test_places_that_cannot_be_written(tmp_path: Path, weights: Path):
+    path = write_image(tmp_path / "scene.tif", scene_of()[0], names=BANDS)
+    done = outlines(path, path, "--weights", weights)  # a file is no folder
+    assert done.exit_code == 2
+    assert "cannot be written" in done.output
+    assert files_in(tmp_path) == ["scene.tif"]
+
+
+def test_a_scene_is_never_replaced_by_its_map(tmp_path: Path, weights: Path):
+    path = write_image(tmp_path / "o_probability.tif", scene_of()[0], names=BANDS)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="is read from"):
+        make_outlines(
+            [path], tmp_path / "o.gpkg", options=OutlineOptions(weights=weights, overwrite=True)
+        )
+    assert path.read_bytes() == before
+
+
+# Few pixels, little ice.
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 40), (7, 3)])
+def test_tiny_scenes(tmp_path: Path, weights: Path, height: int, width: int):
+    numbers = (reflectance_of(np.ones((height, width), bool), 0) / SCALE).astype(np.uint16)
+    path = write_image(tmp_path / "scene.tif", numbers, names=BANDS)
+    done = outlines(tmp_path, path, "--weights", weights, "--least-area", 0)
+    assert done.exit_code == 0, done.output
+    glaciers = gpd.read_file(tmp_path / "o.gpkg", layer="glaciers")
+    assert glaciers.area_km2.tolist() == pytest.approx([height * width / 1e4])
+
+
+def test_scenes_without_ice(tmp_path: Path, weights: Path):
+    numbers = (reflectance_of(np.zeros((HEIGHT, WIDTH), bool), 0) / SCALE).astype(np.uint16)
+    path = write_image(tmp_path / "scene.tif", numbers, names=BANDS)
+    done = outlines(tmp_path, path, "--weights", weights, "--dem", _dem(tmp_path / "dem.tif"))
+    assert done.exit_code == 0, done.output
+    assert "0 glaciers, 0.000 km2" in done.output
+    glaciers = gpd.read_file(tmp_path / "o.gpkg", layer="glaciers")
+    assert len(glaciers) == 0
+    assert {"glacier", "number", "area_km2"} <= set(glaciers.columns)
+    assert glaciers.crs == CRS
