@@ -8,6 +8,7 @@ al. 1998, J. Glob. Optim. 13, 455-492) are tried next.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -54,7 +55,7 @@ class DividesCalibrated:
     distances
         Of the best.
     tried
-        Mean distance of each try, in metres.
+        Mean distance of each try, in metres; infinite where all ice was left undivided.
     """
 
     options: DivideOptions
@@ -92,7 +93,7 @@ def calibrate_divides(
     Raises
     ------
     InputError
-        If fewer than two tries are allowed, or nothing can be divided.
+        If fewer than two tries are allowed, or all leave the ice undivided.
     """
     if tries < 2:
         raise InputError(f"{tries} tries: at least 2 are needed to choose from")
@@ -101,7 +102,7 @@ def calibrate_divides(
     first = np.array([getattr(start, name) for name in SEARCHED])
     drawn = qmc.Sobol(len(SEARCHED), seed=seed).random(_CANDIDATES)
     points = [np.clip((first - bounds[:, 0]) / np.diff(bounds)[:, 0], 0, 1), *drawn[:_FIRST]]
-    found: list[DivideDistances] = []
+    found: list[DivideDistances | None] = []
     made: list[DivideOptions] = []
     for number in range(tries):
         if number >= len(points):
@@ -109,10 +110,14 @@ def calibrate_divides(
         values = bounds[:, 0] + points[number] * np.diff(bounds)[:, 0]
         names = [*SEARCHED]
         made.append(replace(start, **dict(zip(names, values.tolist(), strict=True))))
-        found.append(distances_to(reference, ice, elevation_m, geobox, made[-1]))
-        _log.info("divides, try %d of %d: %.0f m", number + 1, tries, found[-1].mean_m)
+        lines = _divides(ice, elevation_m, geobox, made[-1])
+        found.append(divide_distances(lines, reference) if lines else None)
+        _log.info("divides, try %d of %d: %.0f m", number + 1, tries, _means(found)[-1])
     best = int(_means(found).argmin())
-    return DividesCalibrated(made[best], found[best], tuple(_means(found).tolist()))
+    distances = found[best]
+    if distances is None:
+        raise InputError(f"{tries} tries leave all ice undivided: no distance can be measured")
+    return DividesCalibrated(made[best], distances, tuple(_means(found).tolist()))
 
 
 def distances_to(
@@ -129,27 +134,43 @@ def distances_to(
     InputError
         If nothing is divided.
     """
-    glaciers = divide_ice(ice, elevation_m, cell_m=abs(geobox.resolution.x), options=options)
-    lines = divide_lines(polygons_of(glaciers, geobox).geometry.to_list())
+    lines = _divides(ice, elevation_m, geobox, options)
     if not lines:
         raise InputError("the options leave all ice undivided: no distance can be measured")
     return divide_distances(lines, reference)
 
 
-def _means(found: Sequence[DivideDistances]) -> NDArray[np.float64]:
-    return np.array([each.mean_m for each in found])
+def _divides(
+    ice: ArrayLike, elevation_m: ArrayLike, geobox: GeoBox, options: DivideOptions
+) -> list[BaseGeometry]:
+    glaciers = divide_ice(ice, elevation_m, cell_m=abs(geobox.resolution.x), options=options)
+    return divide_lines(polygons_of(glaciers, geobox).geometry.to_list())
+
+
+def _means(found: Sequence[DivideDistances | None]) -> NDArray[np.float64]:
+    return np.array([np.inf if each is None else each.mean_m for each in found])
 
 
 def _most_promising(
     tried: NDArray[np.float64], mean_m: NDArray[np.float64], drawn: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Choose the options whose expected improvement is highest."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
+    known = np.isfinite(mean_m)
+    if not known.any():
+        untried: NDArray[np.float64] = drawn[len(tried) % len(drawn)]
+        return untried
+    # Options that leave all ice undivided are as bad as the worst that divide it.
+    mean_m = np.where(known, mean_m, mean_m[known].max())
     kernel = ConstantKernel(1.0) * Matern(np.full(tried.shape[1], 0.5), (0.05, 10.0), nu=2.5)
     model = GaussianProcessRegressor(kernel + WhiteKernel(0.01), normalize_y=True, random_state=0)
-    model.fit(tried, mean_m)
+    with warnings.catch_warnings():
+        # An option that decides nothing has the longest scale that is allowed, which is right.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(tried, mean_m)
     expected, spread = model.predict(drawn, return_std=True)
     gain = (mean_m.min() - expected) / spread
     improvement = spread * (gain * norm.cdf(gain) + norm.pdf(gain))
