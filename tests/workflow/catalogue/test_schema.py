@@ -24,7 +24,7 @@ from ogive.workflow.catalogue.database import bulk_insert, now_s, read, transact
 from ogive.workflow.catalogue.schema import VERSION_TABLE
 from ogive.workflow.catalogue.tables import Base
 
-HEAD = "0002"
+HEAD = "0003"
 
 
 def test_migrations_make_the_tables_that_the_code_expects(catalogue):

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from sqlalchemy import BigInteger, Double, ForeignKey, Index, Integer, String, Text
-from sqlalchemy.dialects.mysql import LONGTEXT
+from sqlalchemy.dialects.mysql import LONGTEXT, VARCHAR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from ogive.workflow.fingerprint import FINGERPRINT_LETTERS
@@ -45,6 +45,12 @@ Fingerprint = Annotated[str, mapped_column(String(FINGERPRINT_LETTERS))]
 # SQLite counts rows by itself only where the key is called INTEGER.
 Number = BigInteger().with_variant(Integer, "sqlite")
 LongText = Text().with_variant(LONGTEXT, "mysql", "mariadb")
+
+
+def _word(letters: int) -> String:
+    """A word of our own; MariaDB takes twice as long to count words of any alphabet."""
+    ascii_only = VARCHAR(letters, charset="ascii", collation="ascii_bin")
+    return String(letters).with_variant(ascii_only, "mysql", "mariadb")
 
 
 class Base(DeclarativeBase):
@@ -108,11 +114,11 @@ class TaskRow(Base):
     __tablename__ = "ogive_tasks"
 
     id: Mapped[int] = mapped_column(Number, primary_key=True)
-    step: Mapped[str] = mapped_column(String(16))
+    step: Mapped[str] = mapped_column(_word(16))
     subject: Mapped[str] = mapped_column(String(64))
     pair_id: Mapped[int | None] = mapped_column(ForeignKey("ogive_pairs.id", ondelete="CASCADE"))
     inputs: Mapped[Fingerprint]
-    state: Mapped[str] = mapped_column(String(8), default=PENDING)
+    state: Mapped[str] = mapped_column(_word(8), default=PENDING)
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     owner: Mapped[str] = mapped_column(String(96), default="")
     lease_until_s: Mapped[float] = mapped_column(Double, default=0.0)
