@@ -40,7 +40,9 @@ __all__ = [
 ]
 
 BLOCK_BYTES = 2**29
-"""Size of a block's stacks and their spline coefficients together."""
+"""Size of a block's stacks, their spline coefficients, norms and masks together."""
+_MASK_BYTES = 10
+"""Of a pixel: a byte and a count of four for each image."""
 LEAST_BLOCK_PX = 64
 NOTHING = np.empty((4, 0, 0), np.float32)
 WIDER_PX = 3
@@ -151,7 +153,8 @@ def blocks_of_rows(
 
 
 def _bytes_per_row(pair: Pair, arrays: int) -> int:
-    return arrays * 4 * pair.channels * pair.shape[1]
+    masks = 0 if pair.valid_earlier is None else _MASK_BYTES
+    return (arrays * 4 * pair.channels + masks) * pair.shape[1]
 
 
 def _prepared(pair: Pair, block: Block, size: int, **options: Any) -> PreparedStacks:

@@ -10,7 +10,7 @@ The default of `ogive.match`, ``"adaptive"``, is not here: it depends on the pai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
@@ -32,6 +32,7 @@ __all__ = [
     "each_band",
     "feature_names",
     "fill_invalid",
+    "filled_and_centred",
     "find_feature",
     "highpass",
     "intensity",
@@ -93,6 +94,10 @@ class FeaturePair:
     later: Feature
 
 
+STRIP_ROWS = 512
+"""A filter over a whole image is run on so many rows at once, with what they need around."""
+
+
 def _box_taps(size_px: int) -> Float32Array:
     if size_px < 3 or size_px % 2 == 0:
         raise ValueError(f"a box filter needs an odd size of at least 3 pixels, not {size_px}")
@@ -111,10 +116,31 @@ def smoothed(stack: Float32Array, sigma_px: float, *, threads: int = 1) -> Float
     return np.stack([convolve_separable(channel, taps, threads=threads) for channel in stack])
 
 
+def _strips(height: int, reach: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Rows of the result, rows of the image that they need, and where they lie among these."""
+    for start in range(0, height, STRIP_ROWS):
+        stop = min(start + STRIP_ROWS, height)
+        first, last = max(start - reach, 0), min(stop + reach, height)
+        yield slice(start, stop), slice(first, last), slice(start - first, stop - first)
+
+
 def _local_mean(
     image: Float32Array, valid: BoolArray | None, taps: Float32Array, threads: int
 ) -> Float32Array:
-    """Mean over the valid pixels within the taps' reach; zero where there is none."""
+    """Mean over the valid pixels within the taps' reach; zero where there is none.
+
+    Strip by strip, so that what is computed on the way takes little memory beside the result.
+    """
+    out = np.empty_like(image)
+    for rows, around, inner in _strips(image.shape[0], taps.size - 1):
+        known = None if valid is None else valid[around]
+        out[rows] = _mean_of_strip(image[around], known, taps, threads)[inner]
+    return out
+
+
+def _mean_of_strip(
+    image: Float32Array, valid: BoolArray | None, taps: Float32Array, threads: int
+) -> Float32Array:
     if valid is None:
         return convolve_separable(image, taps, threads=threads)
     weight = convolve_separable(valid.astype(np.float32), taps, threads=threads)
@@ -140,15 +166,30 @@ def fill_invalid(
     if not valid.any():
         return np.zeros_like(image)
     everywhere = np.float32(np.mean(image, where=valid, dtype=np.float64))
-    centred = np.where(valid, image - everywhere, np.float32(0.0))
-    near = _local_mean(centred, valid, _box_taps(size_px), threads)
-    return np.where(valid, image, near + everywhere)
+    taps = _box_taps(size_px)
+    filled = image.copy()
+    for rows, around, inner in _strips(image.shape[0], taps.size - 1):
+        known = valid[around]
+        if not known[inner].all():
+            centred = np.where(known, image[around] - everywhere, np.float32(0.0))
+            near = _mean_of_strip(centred, known, taps, threads)[inner]
+            np.copyto(filled[rows], near + everywhere, where=~known[inner])
+    return filled
 
 
-def _centred(image: Float32Array, valid: BoolArray | None, threads: int) -> Float32Array:
-    """The filled image less its mean, so that single precision keeps the texture."""
+def filled_and_centred(
+    image: Float32Array, valid: BoolArray | None, *, threads: int = 1
+) -> Float32Array:
+    """Fill invalid pixels and take the mean out, so that single precision keeps the texture.
+
+    Parameters
+    ----------
+    image, valid, threads
+        As for `fill_invalid`.
+    """
     filled = fill_invalid(image, valid, threads=threads)
-    return filled - np.float32(np.mean(filled, dtype=np.float64))
+    mean = np.float32(np.mean(filled, dtype=np.float64))
+    return np.subtract(filled, mean, out=None if filled is image else filled)
 
 
 def intensity(
@@ -170,7 +211,7 @@ def intensity(
     numpy.ndarray
         ``(1, y, x)``, float32.
     """
-    return _centred(image, valid, threads)[None]
+    return filled_and_centred(image, valid, threads=threads)[None]
 
 
 def highpass(
@@ -203,8 +244,9 @@ def highpass(
     if kind not in {"box", "gaussian"}:
         raise ValueError(f"kind must be 'box' or 'gaussian', not {kind!r}")
     taps = _box_taps(size_px) if kind == "box" else _gaussian_taps(size_px / 2.355)
-    centred = _centred(image, valid, threads)
-    out = centred - _local_mean(centred, valid, taps, threads)
+    centred = filled_and_centred(image, valid, threads=threads)
+    out = _local_mean(centred, valid, taps, threads)
+    np.subtract(centred, out, out=out)
     if valid is not None:
         out[~valid] = 0.0
     return out[None]
@@ -228,7 +270,7 @@ def wallis(
         Side of the box over which mean and contrast are measured.
     """
     taps = _box_taps(size_px)
-    centred = _centred(image, valid, threads)
+    centred = filled_and_centred(image, valid, threads=threads)
     high = centred - _local_mean(centred, valid, taps, threads)
     if valid is not None:
         high[~valid] = 0.0
@@ -242,7 +284,7 @@ def laplacian(
     image: Float32Array, valid: BoolArray | None = None, /, *, threads: int = 1
 ) -> Float32Array:
     """Second differences along x and y, summed: edges and points, no brightness."""
-    edges = ndimage.laplace(_centred(image, valid, threads), mode="mirror")
+    edges = ndimage.laplace(filled_and_centred(image, valid, threads=threads), mode="mirror")
     return np.asarray(edges, np.float32)[None]
 
 
@@ -254,7 +296,7 @@ def sobel(
     Correlating the pair is the same as correlating complex numbers whose real and imaginary parts
     are the two gradients.
     """
-    centred = _centred(image, valid, threads)
+    centred = filled_and_centred(image, valid, threads=threads)
     return np.stack(
         [
             ndimage.sobel(centred, axis=1, mode="mirror"),
@@ -287,7 +329,7 @@ def near_anomaly_offset(
     Second differences along the axes give one angle, those along the diagonals another; the feature
     is the sum of the cosines and sines of both: contrast is lost, the pattern of anomalies stays.
     """
-    centred = _centred(image, valid, threads)
+    centred = filled_and_centred(image, valid, threads=threads)
     padded = np.pad(centred, 1, mode="reflect")
     twice = 2.0 * centred
 

@@ -347,7 +347,9 @@ def measure_field(
     coarse = _search_coarsely(rough, points, search, prior, threads, least_valid, device)
     inside = images if chosen.given else images.with_margin(MASK_MARGIN_PX)
     aligned = coarse.aligned(points)
-    high = None if stacks is not None else rough
+    # The pair's own filter begins from the images: what led the search is not needed beside it.
+    high = None if stacks is not None or chosen.functions is None else rough
+    del rough
     searched = pair_features(
         images, chosen, aligned, inside=inside, rough=high, stacks=stacks,
         smoothing_px=smoothing_px, threads=threads,
@@ -359,7 +361,7 @@ def measure_field(
             rough=high, threads=threads,
         )  # fmt: skip
     apart = None if refined is searched else refined.pair
-    del rough, high, stacks
+    del high, stacks
     known = refined.known(threads=threads)
     chance, doubtful = _chance(
         known if apart is None else searched.known(threads=threads), window_px, least_sigmas

@@ -23,7 +23,7 @@ from .features import (
     FeaturePair,
     LocalFeature,
     each_band,
-    fill_invalid,
+    filled_and_centred,
     find_feature,
     highpass,
     smoothed,
@@ -349,6 +349,5 @@ def _adaptive(
 def _filtered(
     image: Float32Array, valid: BoolArray | None, /, *, taps: Float32Array, threads: int
 ) -> Float32Array:
-    filled = fill_invalid(image, valid, threads=threads)
-    filled = filled - np.float32(filled.mean(dtype=np.float64))
-    return apply_filter(filled, taps, threads=threads)[None]
+    centred = filled_and_centred(image, valid, threads=threads)
+    return apply_filter(centred, taps, threads=threads)[None]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..model import Flag, InputError
 from .errors import best_smoothing_px
 from .evidence import chance_snr
-from .features import FEATURES, Feature, fill_invalid, highpass, smoothed
+from .features import FEATURES, Feature, filled_and_centred, highpass, smoothed
 from .field import Points
 from .joint import JointSearch, Stack, search_points
 from .kernels import BoolArray, Float32Array, dilate, spline_coefficients, summed_area
@@ -226,10 +226,10 @@ def _adaptive(
 ) -> tuple[list[Float32Array], str]:
     """All looks through the filter of greatest likelihood of the first and the last one."""
     rough = _made(looks, [highpass] * len(looks.images), threads)
-    filled = []
-    for image, valid in zip(looks.images, looks.valid, strict=True):
-        whole = fill_invalid(image, valid, threads=threads)
-        filled.append(whole - np.float32(whole.mean(dtype=np.float64)))
+    filled = [
+        filled_and_centred(image, valid, threads=threads)
+        for image, valid in zip(looks.images, looks.valid, strict=True)
+    ]
     spectra = _sparse_spectra(
         looks, rough, prior, search, FILTER_WINDOWS, threads, [image[None] for image in filled]
     )

@@ -226,9 +226,18 @@ def _masks(pair: Pair, pixels: GeoBox, settings: RunFile) -> Masks | None:
     clear = [_clear(scene, pixels, settings) for scene in (pair.earlier, pair.later)]
     if wanted is None and all(mask is None for mask in clear):
         return None
-    everywhere = np.ones(pixels.shape, bool) if wanted is None else wanted
-    earlier, later = (everywhere if mask is None else everywhere & mask for mask in clear)
+    earlier, later = (_both(wanted, mask, pixels.shape.yx) for mask in clear)
     return Masks(earlier, later)
+
+
+def _both(
+    wanted: NDArray[np.bool_] | None, clear: NDArray[np.bool_] | None, shape: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """Where both are true; a mask that is missing leaves out nothing."""
+    if wanted is None or clear is None:
+        only = clear if wanted is None else wanted
+        return np.ones(shape, bool) if only is None else only
+    return wanted & clear
 
 
 def _clear(scene: Scene, pixels: GeoBox, settings: RunFile) -> NDArray[np.bool_] | None:
