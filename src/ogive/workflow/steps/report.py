@@ -24,7 +24,7 @@ from .search import WHOLE
 __all__ = ["jobs", "perform", "plan"]
 
 NAME = "report"
-VERSION = 2
+VERSION = 3
 
 
 def plan(region: Region) -> Planned:
