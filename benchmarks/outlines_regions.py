@@ -7,7 +7,8 @@ everywhere but in the tenth of the pixels whose labels are wrong at random. So t
 
 - told its region or coordinates: IoU near what perfect maps get, 0.818 with a tenth of the labels
   wrong at half ice (0.9 x 0.5 found; 0.5 + 0.05 in the union);
-- told nothing: near that of a band at random, about a third;
+- told nothing: near that of what most of the three bands say, 0.54 (they are right of 0.75 of the
+  ice and of 0.75 of the rest; 0.35 found, 0.65 in the union);
 - confidence after calibration: never above 0.9.
 
 A hazy scene of each region, whose other bands are faint, tests the bias optimisation: told a wrong
