@@ -12,6 +12,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import shapes
 
 from ogive.model import GridError, InputError
+from ogive.store.shapes import read_shapes
 
 from .location import is_in_metres
 
@@ -80,11 +81,8 @@ def read_inventory(path: Any) -> gpd.GeoDataFrame:
     GridError
         If it has no coordinate reference system.
     """
-    try:
-        inventory = gpd.read_file(path)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{path} is no file of polygons that can be read: {error}") from error
-    if not isinstance(inventory, gpd.GeoDataFrame) or inventory.empty:
+    inventory = read_shapes(path)
+    if inventory.empty:
         raise InputError(f"{path} holds no polygons")
     empty = inventory.index[inventory.geometry.isna() | inventory.geometry.is_empty]
     if len(empty):

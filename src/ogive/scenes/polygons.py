@@ -10,10 +10,10 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pyogrio.errors import DataSourceError
 from rasterio.features import rasterize
 
 from ogive.model import GridError, InputError
+from ogive.store.shapes import read_shapes
 
 from .place import crs_name, extent_name
 
@@ -35,7 +35,7 @@ def read_polygons(path: str | Path) -> gpd.GeoDataFrame:
     ----------
     path
         Outlines in any format of GDAL (GeoPackage, shapefile, GeoJSON): those of the Randolph
-        Glacier Inventory, of GLIMS, or your own.
+        Glacier Inventory, of GLIMS, or your own. Of several layers the first with geometry is read.
 
     Returns
     -------
@@ -51,12 +51,7 @@ def read_polygons(path: str | Path) -> gpd.GeoDataFrame:
     """
     if not Path(path).exists() and "://" not in str(path):
         raise InputError(f"there is no file {path}")
-    try:
-        outlines = gpd.read_file(path)
-    except DataSourceError as error:
-        raise InputError(f"{path} is no file of polygons that can be read: {error}") from error
-    if not isinstance(outlines, gpd.GeoDataFrame):
-        raise InputError(f"{path} holds a table without any geometry: polygons are needed")
+    outlines = read_shapes(path)
     kinds = outlines.geometry.geom_type
     polygons = outlines[kinds.isin(_POLYGONAL) & ~outlines.geometry.is_empty].copy()
     if polygons.empty:

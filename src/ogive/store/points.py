@@ -11,6 +11,8 @@ import pandas as pd
 
 from ogive.model import DAYS_PER_YEAR, DateError, InputError
 
+from .shapes import read_shapes
+
 __all__ = ["read_points"]
 
 _KNOWN = {
@@ -77,12 +79,15 @@ def read_points(
 def _table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"there is no file {path}")
-    try:
-        if path.suffix.lower() in (".csv", ".txt"):
+    if path.suffix.lower() in (".csv", ".txt"):
+        try:
             return pd.read_csv(path)
-        shapes = gpd.read_file(path)
-    except Exception as error:  # GDAL and pandas raise what they like
-        raise InputError(f"{path} cannot be read as a table of points: {error}") from error
+        except Exception as error:  # pandas raises what it likes
+            raise InputError(f"{path} cannot be read as a table of points: {error}") from error
+    shapes = read_shapes(path, wanted="points")
+    others = sorted(set(shapes.geom_type.dropna()) - {"Point"})
+    if others:
+        raise InputError(f"{path} holds a {others[0]}: velocities are measured at points")
     table = pd.DataFrame(shapes.drop(columns=shapes.geometry.name))
     table["x"], table["y"] = shapes.geometry.x.values, shapes.geometry.y.values
     table.attrs["crs"] = None if shapes.crs is None else shapes.crs.to_wkt()

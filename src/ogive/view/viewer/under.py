@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import geopandas as gpd
 import numpy as np
 import rasterio
 import shapely
@@ -14,6 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from ogive.model import GridError, InputError
 from ogive.scenes.read import read_on_grid, valid_mask
+from ogive.store.shapes import read_shapes
 from ogive.view.quicklook import hillshade
 
 from .product import Product
@@ -86,10 +86,7 @@ def outline_paths(path: Path, product: Product) -> list[NDArray[np.float64]]:
     InputError
         If the file cannot be read.
     """
-    try:
-        shapes = gpd.read_file(path)
-    except Exception as error:  # GDAL raises what it likes
-        raise InputError(f"{path} cannot be read as polygons: {error}") from error
+    shapes = read_shapes(path)
     if product.crs is None or shapes.crs is None:
         return []
     lines = shapes.to_crs(product.crs).geometry.boundary.explode()
