@@ -1,4 +1,4 @@
-"""Which colours a layer is drawn in, and over which range: one choice for figures and for QGIS."""
+"""Which colours a layer is drawn in, and over which range: one choice for maps, viewer, QGIS."""
 
 from __future__ import annotations
 
@@ -67,6 +67,7 @@ _LAYERS: Mapping[str, LayerColours] = {
     "cnt": LayerColours("imola", "positive"),
     "correlation": _SHARE,
     "confidence": _SHARE,
+    "weight": _SHARE,
     "probability": LayerColours("devon_r", "share"),
 }
 OUTLINE_COLOURS: Mapping[str, str] = {
@@ -96,7 +97,9 @@ def layer_colours(layer: str) -> LayerColours:
     return _LAYERS.get(layer, _UNKNOWN)
 
 
-def colour_range(values: NDArray[Any], kind: Kind) -> ColourRange:
+def colour_range(
+    values: NDArray[Any], kind: Kind, *, logarithmic: bool | None = None
+) -> ColourRange:
     """Choose the range of a layer's colours, so that a few extreme values do not decide it.
 
     Speeds are logarithmic where the fastest (99.5th percentile) are more than twenty times faster
@@ -109,6 +112,9 @@ def colour_range(values: NDArray[Any], kind: Kind) -> ColourRange:
     kind
         ``"symmetric"`` is centred on zero, ``"circle"`` runs from -π to π, ``"share"`` from 0 to 1,
         ``"any"`` between the 2nd and the 98th percentile, the others from zero.
+    logarithmic
+        Whether colours follow the logarithm, in place of the choice that is made for speeds; only
+        of kinds that have no fixed range, and of values above zero.
 
     Examples
     --------
@@ -123,13 +129,15 @@ def colour_range(values: NDArray[Any], kind: Kind) -> ColourRange:
         return ColourRange(-1.0 if kind == "symmetric" else 0.0, 1.0)
     if kind == "any":
         low, high = (float(value) for value in np.percentile(known, [2, _SPREAD_OF_OTHERS]))
-        return ColourRange(low, high if high > low else low + 1.0)
+        return ColourRange(low, high if high > low else low + 1.0, bool(logarithmic) and low > 0)
     top = float(np.percentile(np.abs(known), _SPREAD.get(kind, _SPREAD_OF_OTHERS)))
     top = top if top > 0 else 1.0
     if kind == "symmetric":
         return ColourRange(-top, top)
     median = float(np.median(known))
-    if kind == "speed" and top > _LOG_FROM_RATIO * median > 0:
+    if logarithmic is None:
+        logarithmic = kind == "speed" and top > _LOG_FROM_RATIO * median > 0
+    if logarithmic:
         return ColourRange(max(min(median / 2, top / 10), top / 1000), top, logarithmic=True)
     return ColourRange(0.0, top)
 
