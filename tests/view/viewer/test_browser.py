@@ -151,6 +151,19 @@ def test_a_click_shows_its_series_and_another_one_below(person):
     person.figures(1)
 
 
+@pytest.mark.parametrize("width_px", [1366, 1640])
+def test_the_series_are_seen_in_narrow_windows_and_wide_ones(person, width_px):
+    person.page.set_viewport_size({"width": width_px, "height": 1000})
+    person.page.mouse.click(*person.at(0.42, 0.45))
+    person.figures(2)
+    person.settled()
+    person.shot(f"window_{width_px}")
+    box = person.page.locator(".bk-Figure").nth(1).bounding_box()
+    assert box["x"] + box["width"] <= width_px
+    # Below a square map, two thirds of it.
+    assert box["y"] + 0.67 * box["height"] <= 1000
+
+
 def test_everything_is_reached_by_the_keyboard(person):
     x, y = trunk()
     reached = set()

@@ -91,10 +91,14 @@ class Page:
             )
         ]
         map_column = pn.Column(self._map, name="map")
-        middle = pn.Column(self.message, map_column, pn.Row(*exports), width=_MAP_PX)
+        middle = pn.Column(self.message, map_column, width=_MAP_PX)
         choices = pn.Row(self.controls.component, self.controls.colour_by)
         right = pn.Column(choices, self._tabs, min_width=_SERIES_PX)
-        return pn.Row(self.controls.column(), middle, right)
+        # Where a window is too narrow for both, the series go below the map.
+        beside = pn.FlexBox(
+            middle, right, pn.Row(*exports), gap="0 2rem", sizing_mode="stretch_width"
+        )
+        return pn.Row(self.controls.column(), beside, sizing_mode="stretch_width")
 
     # ---- what controls do ------------------------------------------------------------------------
 

@@ -69,8 +69,10 @@ def _limits(point: PointData, component: str) -> tuple[float, float]:
     if not spans:
         return 0.0, 1.0
     low, high = float(np.min(spans)), float(np.max(spans))
+    if component == "v":
+        return 0.0, high + 0.15 * max(high, 1.0)
     margin = 0.15 * max(high - low, 1.0)
-    return (0.0 if component == "v" else low - margin), high + margin
+    return low - margin, high + margin
 
 
 def _segments(table: pd.DataFrame, component: str, extra: list[str]) -> hv.Segments:
