@@ -13,6 +13,8 @@ import shapely
 import torch
 from affine import Affine
 from click.testing import Result
+from matplotlib.figure import Figure
+from matplotlib.image import imread
 from rasterio.features import rasterize
 from typer.testing import CliRunner
 
@@ -146,6 +148,85 @@ def test_outlines_lie_where_the_ice_is(tmp_path: Path, weights: Path, crs: str, 
     np.testing.assert_array_equal(probability_of(tmp_path) > 0.5, ice)
     cell_km2 = abs(to_map.determinant) / 1e6
     assert glaciers.area_km2.sum() == pytest.approx(ice.sum() * cell_km2, rel=1e-6)
+
+
+# The picture.
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Figures as they were drawn."""
+    kept: list[Figure] = []
+    draw = workflow.draw_outlines
+
+    def keeping(*given: Any, **named: Any) -> Figure:
+        kept.append(draw(*given, **named))
+        return kept[-1]
+
+    monkeypatch.setattr(workflow, "draw_outlines", keeping)
+    return kept
+
+
+@pytest.mark.parametrize(
+    "turned", [Affine.scale(10, -10), Affine.rotation(30) * Affine.scale(10, -10)]
+)
+def test_a_picture_lies_beside_the_outlines(
+    tmp_path: Path, weights: Path, drawn: list[Figure], turned: Affine
+):
+    numbers, ice = scene_of()
+    numbers[:, :5] = 0  # no data
+    path = tmp_path / "scene.tif"
+    to_map = Affine.translation(LEFT, TOP) * turned
+    with rasterio.open(
+        path, "w", driver="GTiff", count=4, dtype="uint16", crs=CRS, transform=to_map,
+        height=HEIGHT, width=WIDTH,
+    ) as file:  # fmt: skip
+        file.write(numbers)
+        file.descriptions = BANDS
+    done = outlines(tmp_path, path, "--weights", weights)
+    assert done.exit_code == 0, done.output
+    assert str(tmp_path / "o.png") in done.output.replace("\n", "")
+    assert imread(tmp_path / "o.png").std() > 0.05
+    (figure,) = drawn
+    lines, probability, _ = figure.axes[:3]
+    assert len(lines.collections) == 3  # outlines, and the two of the band
+    ground, seen = lines.images[0].get_array(), probability.images[0].get_array()
+    # Grey where the scene has data, and the ice brighter than the rest.
+    pixel_m2 = 100.0
+    left, right, bottom, top = probability.images[0].get_extent()
+    drawn_m2 = (right - left) * (top - bottom) / seen.size
+    known = np.ma.masked_invalid(ground)
+    wanted_m2 = (HEIGHT - 5) * WIDTH * pixel_m2
+    # Borders of a turned scene are drawn to a pixel or so.
+    border_m2 = 2 * (HEIGHT + WIDTH) * pixel_m2
+    assert known.count() * drawn_m2 == pytest.approx(wanted_m2, abs=border_m2)
+    glacier = np.ma.masked_invalid(seen).filled(0) > 0.5
+    assert glacier.sum() * drawn_m2 == pytest.approx(ice.sum() * pixel_m2, rel=0.05)
+    assert known[glacier].mean() > 2 * known[~glacier].mean()
+
+
+def test_large_scenes_are_drawn_no_finer_than_the_picture(
+    tmp_path: Path, weights: Path, drawn: list[Figure], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(workflow, "LARGEST_SIDE_PX", 30)
+    path = write_image(tmp_path / "scene.tif", scene_of()[0], names=BANDS)
+    assert outlines(tmp_path, path, "--weights", weights).exit_code == 0
+    shapes = {image.get_array().shape for axes in drawn[0].axes[:3] for image in axes.images}
+    assert {max(shape) for shape in shapes} == {30}
+    extent = drawn[0].axes[1].images[0].get_extent()
+    assert extent[0] == pytest.approx(LEFT)
+    assert extent[3] == pytest.approx(TOP)
+
+
+def test_pictures_of_others_are_kept(tmp_path: Path, weights: Path):
+    path = write_image(tmp_path / "scene.tif", scene_of()[0], names=BANDS)
+    (tmp_path / "o.png").write_bytes(b"mine")
+    done = outlines(tmp_path, path, "--weights", weights)
+    assert done.exit_code == 2
+    assert "o.png is there already" in " ".join(done.output.split())
+    assert (tmp_path / "o.png").read_bytes() == b"mine"
+    assert outlines(tmp_path, path, "--weights", weights, "--overwrite").exit_code == 0
+    assert (tmp_path / "o.png").read_bytes()[1:4] == b"PNG"
 
 
 # Strips.
@@ -316,13 +397,13 @@ def test_inventories_by_the_command(tmp_path: Path, weights: Path, monkeypatch: 
         assert files_in(tmp_path) == before
 
 
-@pytest.mark.parametrize("step", ["_glaciers", "_write_cog"])
+@pytest.mark.parametrize("step", ["_glaciers", "_write_cog", "draw_outlines"])
 def test_nothing_is_left_whatever_fails(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ):
     path = write_image(tmp_path / "scene.tif", scene_of()[0], names=BANDS)
 
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise OutputError("the disk is full")
 
     monkeypatch.setattr(workflow, step, fails)

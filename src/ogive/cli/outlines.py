@@ -68,7 +68,7 @@ def outlines(
         bool, typer.Option("--overwrite", help="Replace files that are there.")
     ] = False,
 ) -> None:
-    """Map the glaciers of a scene: outlines, probability, confidence, and the 95 % band.
+    """Map the glaciers of a scene: outlines, probability, confidence, the 95 % band, a picture.
 
     With an elevation model, ice is divided into individual glaciers.
     """
@@ -108,5 +108,5 @@ def outlines(
                     f"95 % band: {made.inner_km2:.3f} to {made.outer_km2:.3f} km2; "
                     f"expected IoU {made.estimated_iou:.3f}"
                 )
-            for path in (made.outlines, made.probability, made.confidence):
+            for path in (made.outlines, made.probability, made.confidence, made.figure):
                 typer.echo(path)

@@ -22,7 +22,7 @@ from ogive.store.layer_colours import OUTLINE_COLOURS
 
 from .map_parts import crs_of, draw_bar, draw_ground, draw_layer, draw_place, frame_of, map_size
 
-__all__ = ["plot_outlines"]
+__all__ = ["draw_outlines", "plot_outlines"]
 
 _LAYERS = {"glaciers": "outline", "inner": "inner, 95 %", "outer": "outer, 95 %"}
 _LINES: Mapping[str, Mapping[str, Any]] = {
@@ -66,6 +66,36 @@ def plot_outlines(outlines: str | Path, *, background: xr.DataArray | None = Non
         name: read_image(path.with_name(f"{path.stem}_{name}.tif"))
         for name in ("probability", "confidence")
     }
+    return draw_outlines(shapes, maps, background=background)
+
+
+def draw_outlines(
+    shapes: Mapping[str, gpd.GeoDataFrame],
+    maps: Mapping[str, xr.DataArray],
+    *,
+    background: xr.DataArray | None = None,
+) -> Figure:
+    """Draw outlines and maps that are in memory, as `plot_outlines` draws those of files.
+
+    Parameters
+    ----------
+    shapes
+        ``glaciers`` and, where they are known, ``inner`` and ``outer``.
+    maps
+        ``probability`` and ``confidence``, on one grid.
+    background
+        As in `plot_outlines`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Three maps.
+
+    Raises
+    ------
+    GridError
+        If shapes, maps or the background differ in their coordinate reference system.
+    """
     frame_map = maps["probability"]
     _check(shapes, {**maps, **({} if background is None else {"background": background})})
     width, height = map_size(frame_map)
@@ -78,7 +108,8 @@ def plot_outlines(outlines: str | Path, *, background: xr.DataArray | None = Non
     first.set(xlim=(frame.left, frame.right), ylim=(frame.bottom, frame.top), aspect="equal")
     area_km2 = float(shapes["glaciers"].area.sum()) / 1e6
     count = len(shapes["glaciers"])
-    first.set_title(f"{count} glaciers, {area_km2:.3g} km²", loc="left", fontsize=10)
+    told = f"{count} glacier{'' if count == 1 else 's'}, {area_km2:.3g} km²"
+    first.set_title(told, loc="left", fontsize=10)
     handles = [
         Line2D([], [], color=OUTLINE_COLOURS[name], label=_LAYERS[name], **_LINES[name])
         for name in shapes

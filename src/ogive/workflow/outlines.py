@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,9 +14,12 @@ import geopandas as gpd
 import numpy as np
 import rasterio
 import rasterio.shutil
+import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from odc.geo.xr import wrap_xr
 from rasterio.features import rasterize
+from rasterio.warp import Resampling, reproject
 from rasterio.windows import Window
 from scipy.ndimage import label
 
@@ -27,9 +31,12 @@ from ogive.outlines.scene import RasterScene, opened_scene
 from ogive.outlines.tiles import GLACIER
 from ogive.outlines.trained import OutlineModel, load_outline_model
 from ogive.outlines.vectors import on_grid, polygons_of, read_inventory
+from ogive.scenes.read import read_on_grid
 from ogive.store.atomic import atomic_path
 from ogive.store.layer_colours import OUTLINE_COLOURS, layer_colours
 from ogive.store.qgis_style import polygon_style, ramp_style, write_package_styles
+from ogive.view.map_parts import LARGEST_SIDE_PX
+from ogive.view.outlines import draw_outlines
 
 __all__ = ["OutlineOptions", "OutlinesMade", "make_outlines"]
 
@@ -99,7 +106,7 @@ class OutlinesMade:
 
     Attributes
     ----------
-    outlines, probability, confidence
+    outlines, probability, confidence, figure
         Files that were written.
     glaciers
         How many.
@@ -113,6 +120,7 @@ class OutlinesMade:
     outlines: Path
     probability: Path
     confidence: Path
+    figure: Path
     glaciers: int
     ice_km2: float
     inner_km2: float
@@ -137,7 +145,7 @@ def make_outlines(
         A GeoPackage to be written, with the layers ``glaciers`` and, where the weights know what
         their confidence is worth, ``inner`` and ``outer``: the outlines between which the true one
         runs with 95 % confidence. Beside it appear ``*_probability.tif`` and ``*_confidence.tif``,
-        all with the styles that QGIS draws them in.
+        all with the styles that QGIS draws them in, and a picture of them, ``*.png``.
     options
         How it is mapped.
     progress
@@ -153,7 +161,7 @@ def make_outlines(
     """
     options = options or OutlineOptions()
     read = [*scene, *(each for each in (options.dem, options.inventory) if each is not None)]
-    paths = _paths(Path(out), read, overwrite=options.overwrite)
+    *paths, figure = _paths(Path(out), read, overwrite=options.overwrite)
     if options.inventory is not None and options.dem is None:
         raise InputError("an inventory's divides are copied along an elevation model: give one")
     inventory = read_inventory(options.inventory) if options.inventory is not None else None
@@ -187,10 +195,15 @@ def make_outlines(
             style = stack.enter_context(atomic_path(final.with_suffix(".qml")))
             calibrated = model.calibration is not None
             style.write_text(_style(_layer_name(final), calibrated=calibrated), encoding="utf-8")
+        picture = stack.enter_context(atomic_path(figure))
+        _write_figure(layers, written[1:], opened, picture)
     cell_km2 = abs(opened.geobox.resolution.x * opened.geobox.resolution.y) / 1e6
     known = model.calibration is not None
     return OutlinesMade(
-        *paths,
+        outlines=paths[0],
+        probability=paths[1],
+        confidence=paths[2],
+        figure=figure,
         glaciers=len(glaciers),
         ice_km2=float(glaciers.area_km2.sum()),
         inner_km2=_count(mapped.marks, _CERTAIN) * cell_km2 if known else float("nan"),
@@ -199,19 +212,20 @@ def make_outlines(
     )
 
 
-def _paths(out: Path, read: Sequence[str | Path], *, overwrite: bool) -> tuple[Path, Path, Path]:
+def _paths(out: Path, read: Sequence[str | Path], *, overwrite: bool) -> tuple[Path, ...]:
     if out.suffix != ".gpkg":
         raise InputError(f"{out} must end in .gpkg: outlines are written as a GeoPackage")
     found = (
         out,
         *(out.with_name(f"{out.stem}_{name}.tif") for name in ("probability", "confidence")),
+        out.with_suffix(".png"),
     )
     for path in found:
         if path.exists() and not overwrite:
             raise InputError(f"{path} is there already: name another, or pass overwrite")
         if any(path.resolve() == Path(each).resolve() for each in read):
             raise InputError(f"{path} is read from: name other outlines, so that it is kept")
-    return found[0], found[1], found[2]
+    return found
 
 
 @dataclass(frozen=True)
@@ -358,6 +372,41 @@ def _write_layers(layers: dict[str, gpd.GeoDataFrame], path: Path) -> None:
     write_package_styles(
         path, {name: polygon_style(line=OUTLINE_COLOURS[name], **_LINES[name]) for name in layers}
     )
+
+
+def _write_figure(
+    layers: Mapping[str, gpd.GeoDataFrame], maps: Sequence[Path], scene: RasterScene, path: Path
+) -> None:
+    """Draw outlines and maps over the scene, no finer than the picture."""
+    geobox = scene.geobox
+    if not geobox.axis_aligned:
+        finest_m = min(abs(geobox.resolution.x), abs(geobox.resolution.y))
+        geobox = GeoBox.from_bbox(geobox.extent.boundingbox, resolution=finest_m, tight=True)
+    if max(geobox.shape) > LARGEST_SIDE_PX:
+        geobox = geobox.zoom_out(max(geobox.shape) / LARGEST_SIDE_PX)
+    with warnings.catch_warnings():
+        # Of Swiss grids; what CF cannot say stands in `crs_wkt`, which is what drawing reads.
+        warnings.filterwarnings("ignore", ".* lost in conversion to CF", UserWarning)
+        drawn = {_layer_name(each): read_on_grid(each, geobox, "average") for each in maps}
+        ground = _ground(scene, geobox)
+    figure = draw_outlines(layers, drawn, background=ground)
+    figure.savefig(path, dpi=150, format="png")
+
+
+def _ground(scene: RasterScene, geobox: GeoBox) -> xr.DataArray | None:
+    """Read a band of the scene to draw in grey; ``None`` where it has no data."""
+    layer = scene.layers["red" if "red" in scene.layers else next(iter(scene.layers))]
+    values = np.full(geobox.shape, np.nan, np.float32)
+    reproject(
+        rasterio.band(layer.file, layer.index),
+        values,
+        dst_transform=geobox.transform,
+        dst_crs=str(geobox.crs),
+        dst_nodata=np.nan,
+        resampling=Resampling.average,
+    )
+    values[values == 0] = np.nan  # no data, whatever the file declares
+    return wrap_xr(values, geobox) if np.isfinite(values).any() else None
 
 
 def _layer_name(path: Path) -> str:
