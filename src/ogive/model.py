@@ -12,9 +12,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from odc.geo.crs import CRS
 
 __all__ = [
     "ATTRIBUTES",
@@ -31,6 +34,7 @@ __all__ = [
     "StableGroundError",
     "baseline_days",
     "flag_attributes",
+    "is_in_metres",
 ]
 
 DAYS_PER_YEAR = 365.25
@@ -315,3 +319,17 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     }
 )
 """CF attributes of the variables; units that depend on the grid are added where it is known."""
+
+
+def is_in_metres(crs: CRS) -> bool:
+    """Whether a coordinate reference system is projected, with both axes in metres.
+
+    Examples
+    --------
+    >>> from odc.geo.crs import CRS
+    >>> [is_in_metres(CRS(name)) for name in ("EPSG:32632", "EPSG:3413", "EPSG:4326", "EPSG:2263")]
+    [True, True, False, False]
+    """
+    return bool(crs.projected) and all(
+        axis.unit_conversion_factor == 1.0 for axis in crs.proj.axis_info[:2]
+    )

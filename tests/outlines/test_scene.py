@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from ogive.model import GridError, InputError
+from ogive.model import GridError, InputError, is_in_metres
 from ogive.outlines.bands import check_values
-from ogive.outlines.location import areal_scale, is_in_metres
+from ogive.outlines.location import areal_scale
 from ogive.outlines.scene import opened_scene
 from ogive.outlines.terrain import slope_deg
 from ogive.outlines.vectors import on_grid, read_inventory

@@ -93,6 +93,15 @@ def test_impossible_widths(options: dict[str, float], said: str) -> None:
         ground(inventory(shapely.box(501000, 5201000, 502000, 5202000)), GRID, **options)
 
 
+@pytest.mark.parametrize("crs", ["EPSG:3413", "EPSG:3031"])
+def test_ice_on_polar_grids(crs: str) -> None:
+    """Their second axis is named by no unit of its own in some libraries."""
+    grid = GeoBox.from_bbox((500000, -2204000, 504000, -2200000), crs, resolution=20)
+    glacier = gpd.GeoDataFrame(geometry=[shapely.box(501000, -2203000, 502000, -2202000)], crs=crs)
+    masks = ground(glacier, grid, beside_m=800, margin_m=150)
+    assert masks["ice"].values.sum() == 50 * 50
+
+
 def test_grids_and_inventories_that_do_not_fit() -> None:
     far = inventory(shapely.box(700000, 5201000, 702000, 5202000))
     with pytest.raises(GridError, match="no glacier of the inventory"):

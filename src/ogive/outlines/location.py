@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from pyproj import Proj, Transformer
 
@@ -21,7 +20,6 @@ __all__ = [
     "REGIONS",
     "areal_scale",
     "coordinate_vector",
-    "is_in_metres",
     "longitude_latitude_deg",
     "region_vector",
 ]
@@ -87,19 +85,6 @@ def longitude_latitude_deg(geobox: GeoBox) -> dict[str, float]:
     left, bottom, right, top = geobox.boundingbox
     longitude, latitude = to_globe.transform((left + right) / 2, (bottom + top) / 2)
     return {"longitude_deg": float(longitude), "latitude_deg": float(latitude)}
-
-
-def is_in_metres(crs: CRS) -> bool:
-    """Whether a coordinate reference system is projected, with both axes in metres.
-
-    Examples
-    --------
-    >>> [is_in_metres(CRS(name)) for name in ("EPSG:32632", "EPSG:3413", "EPSG:4326", "EPSG:2263")]
-    [True, True, False, False]
-    """
-    return bool(crs.projected) and all(
-        axis.unit_conversion_factor == 1.0 for axis in crs.proj.axis_info[:2]
-    )
 
 
 def areal_scale(geobox: GeoBox) -> float:

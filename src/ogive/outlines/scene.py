@@ -21,11 +21,11 @@ from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 from shapely import box
 
-from ogive.model import GridError, InputError
+from ogive.model import GridError, InputError, is_in_metres
 from ogive.scenes.names import fill_value_from_name
 
 from .bands import BANDS, check_values
-from .location import areal_scale, is_in_metres
+from .location import areal_scale
 from .predict import ScenePart
 from .terrain import slope_deg
 from .tile_geotiff import named_bands

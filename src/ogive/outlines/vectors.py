@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.features import shapes
 
-from ogive.model import GridError, InputError
+from ogive.model import GridError, InputError, is_in_metres
 from ogive.store.shapes import read_shapes
-
-from .location import is_in_metres
 
 __all__ = ["on_grid", "polygons_of", "read_inventory"]
 

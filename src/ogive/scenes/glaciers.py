@@ -10,7 +10,7 @@ import odc.geo.xr  # noqa: F401  (gives datasets their .odc accessor)
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from ogive.model import GridError, InputError
+from ogive.model import GridError, InputError, is_in_metres
 
 from .polygons import burned, read_polygons
 
@@ -60,7 +60,7 @@ def ground(
             f"ground of {beside_m:g} m beside a margin of {margin_m:g} m is none: give "
             "0 <= margin_m < beside_m"
         )
-    if grid.crs is None or not grid.crs.projected or set(grid.crs.units) - {"metre", "meter", "m"}:
+    if grid.crs is None or not is_in_metres(grid.crs):
         raise GridError(f"ground beside ice is measured in metres, but the grid is in {grid.crs}")
     near = _near(_table(inventory), grid, beside_m)
     ice = burned(near, grid)
