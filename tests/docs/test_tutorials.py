@@ -9,6 +9,8 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 TUTORIALS = Path(__file__).resolve().parents[2] / "docs" / "tutorials"
 CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -44,11 +46,14 @@ def test_runs(path, capsys):
     names: dict[str, object] = {"__name__": path.stem}
     for number, cell in enumerate(cells, 1):
         exec(compile(cell, f"{path.name}, cell {number}", "exec"), names)
-    figures = [plt.figure(number) for number in plt.get_fignums()]
+    figures = {plt.figure(number) for number in plt.get_fignums()}
+    # Those that ogive draws are not pyplot's.
+    figures |= {each for each in names.values() if isinstance(each, Figure)}
     assert figures
     for figure in figures:
-        figure.canvas.draw()
-        pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3]
         assert np.unique(pixels.reshape(-1, 3), axis=0).shape[0] > 20, "a figure is blank"
     told = capsys.readouterr().out
     assert told.strip()
