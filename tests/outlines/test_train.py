@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from torch.utils.data import default_collate
 from typer.testing import CliRunner
 
 from ogive.cli import app
@@ -20,7 +21,7 @@ from ogive.outlines.networks import GlaViTU
 from ogive.outlines.sides import split_tiles
 from ogive.outlines.tile_geotiff import geotiff_tiles
 from ogive.outlines.tile_hdf5 import write_hdf5_tiles
-from ogive.outlines.train import TrainingConfig, train
+from ogive.outlines.train import OutlinesModule, TrainingConfig, _samples, train
 from ogive.outlines.trained import load_outline_model
 from ogive.outlines.training_config import template
 
@@ -82,6 +83,26 @@ def test_it_learns_discs(tiles_folder: Path, tmp_path: Path):
     assert set(card.split) == {"train", "validation", "test"}
     assert not any("/" in value for value in card.config["data"]["tiles"][0].values()
                    if isinstance(value, str))  # fmt: skip
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
+def test_weights_are_judged_in_the_precision_that_maps_are_made_in(
+    tiles_folder: Path, tmp_path: Path, precision: str
+):
+    plain = config(tiles_folder)
+    fit = {**plain.training.model_dump(), "precision": precision, "ema_decay": None}
+    given = config(tiles_folder, training=fit)
+    trained = train(given, tmp_path / "run")
+    network = load_outline_model(trained.weights, device="cpu").network
+    module = OutlinesModule(network, loss=given.loss, optimiser=given.optimiser)
+    samples = _samples(given, split_tiles(given)[0]["validation"], "validation")
+    with torch.no_grad():
+        for first in (0, 2):
+            batch = default_collate([samples(first), samples(first + 1)])
+            module.validation_step(batch, 0)
+    found, whole = module._counted["loss"]
+    # Single precision sums the same numbers in the same order.
+    assert float(found / whole) == pytest.approx(trained.fitted.scores["validation/loss"], rel=1e-6)
 
 
 def test_it_is_the_same_again_and_after_an_interruption(tiles_folder: Path, tmp_path: Path):
