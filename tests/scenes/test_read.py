@@ -84,6 +84,12 @@ def test_image_has_the_pixels_and_the_grid_of_its_file(tmp_path: Path) -> None:
     assert valid_mask(image).all()
 
 
+def test_swiss_grids_are_read_without_a_warning(tmp_path: Path) -> None:
+    """CF cannot say all of their projection; what stands beside it does."""
+    image = read_image(write(tmp_path / "swiss.tif", noise(), crs="EPSG:2056"))
+    assert image.odc.crs.to_epsg() == 2056
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float32", "float64"])
 def test_dtype_of_the_file_is_kept(tmp_path: Path, dtype: str) -> None:
     pixels = (noise() % 100).astype(dtype)

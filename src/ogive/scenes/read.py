@@ -276,7 +276,10 @@ def _own_mask(file: Any, number: int) -> NDArray[np.bool_] | None:
 def _wrapped(pixels: NDArray[Any], geobox: GeoBox) -> xr.DataArray:
     """Give pixels their coordinates; without a reference these are pixel indices."""
     if geobox.crs is not None:
-        image: xr.DataArray = wrap_xr(pixels, geobox)
+        with warnings.catch_warnings():
+            # Of Swiss grids; what CF cannot say stands in `crs_wkt`, which is what readers take.
+            warnings.filterwarnings("ignore", ".* lost in conversion to CF", UserWarning)
+            image: xr.DataArray = wrap_xr(pixels, geobox)
         image.attrs.pop("nodata", None)
         return image
     rows, columns = pixels.shape
