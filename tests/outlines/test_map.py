@@ -116,8 +116,8 @@ def test_a_scene_becomes_outlines(tmp_path: Path, weights: Path):
     with rasterio.open(made.probability) as file:
         np.testing.assert_array_equal(file.read(1)[3:] > 0.5, ice[3:])
     assert sorted(each.name for each in tmp_path.iterdir()) == [
-        "out.gpkg", "out_confidence.qml", "out_confidence.tif", "out_probability.qml",
-        "out_probability.tif", "scene.tif",
+        "out.gpkg", "out.png", "out_confidence.qml", "out_confidence.tif",
+        "out_probability.qml", "out_probability.tif", "scene.tif",
     ]  # fmt: skip
 
 

@@ -15,6 +15,9 @@ from odc.geo.xr import xr_coords
 from ogive.model import ATTRIBUTES, Flag, Pair, Scene, flag_attributes
 from ogive.scenes.names import scene_from_name
 
+# Run by the Python that QGIS belongs to.
+collect_ignore = ["ask_qgis.py"]
+
 
 @pytest.fixture
 def landsat_pair() -> Pair:
