@@ -48,7 +48,7 @@ LongText = Text().with_variant(LONGTEXT, "mysql", "mariadb")
 
 
 def _word(letters: int) -> String:
-    """A word of our own; MariaDB takes twice as long to count words of any alphabet."""
+    """A word of our own; MariaDB takes up to a tenth longer to count words of any alphabet."""
     ascii_only = VARCHAR(letters, charset="ascii", collation="ascii_bin")
     return String(letters).with_variant(ascii_only, "mysql", "mariadb")
 
