@@ -234,10 +234,9 @@ def _both(
     wanted: NDArray[np.bool_] | None, clear: NDArray[np.bool_] | None, shape: tuple[int, int]
 ) -> NDArray[np.bool_]:
     """Where both are true; a mask that is missing leaves out nothing."""
-    if wanted is None or clear is None:
-        only = clear if wanted is None else wanted
-        return np.ones(shape, bool) if only is None else only
-    return wanted & clear
+    if clear is None:
+        return np.ones(shape, bool) if wanted is None else wanted
+    return clear if wanted is None else wanted & clear
 
 
 def _clear(scene: Scene, pixels: GeoBox, settings: RunFile) -> NDArray[np.bool_] | None:
