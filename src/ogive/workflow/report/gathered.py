@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ogive.store.geocube import Tile, tiles_of
+from ogive.store.geocube import Tile
 from ogive.workflow.catalogue import (
     Published,
     RegionStatus,
@@ -19,8 +19,8 @@ from ogive.workflow.catalogue import (
     uses_of_scenes,
 )
 from ogive.workflow.steps import NAMES
-from ogive.workflow.steps.cube import HALO_CELLS
-from ogive.workflow.steps.region import Region, zone_grid
+from ogive.workflow.steps.cube import places_of_tiles
+from ogive.workflow.steps.region import Region
 
 from .measured import Measured, measured_pairs
 from .network import Row, scene_rows
@@ -78,20 +78,14 @@ def gather(region: Region) -> Gathered:
 def _tiles(
     region: Region, zones: Sequence[str]
 ) -> dict[str, tuple[Tile, Published, Published, Published]]:
-    """Find the tiles that are finished, with their products.
-
-    Where a tile lies follows from the region and its grid: no velocity is asked for it.
-    """
+    """Find the tiles that are finished, with their products; no velocity is asked for it."""
     cubes, series, maps = (
         {product.subject: product for product in products_of(region.engine, step)}
         for step in ("cube", "invert", "annual")
     )
-    size = region.settings.cube.tile_px
     found = {}
     for crs in zones:
-        zone = zone_grid(region.outline, crs, region.settings.match.spacing_m)
-        for tile in tiles_of(zone, size_px=size, overlap_px=min(HALO_CELLS, (size - 1) // 4)):
-            name = f"{crs.replace(':', '')}_{tile.name}"[:64]
+        for name, tile, _ in places_of_tiles(region, crs):
             if all(name in made for made in (cubes, series, maps)):
                 found[name] = (tile, cubes[name], series[name], maps[name])
     return found

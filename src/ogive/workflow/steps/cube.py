@@ -6,14 +6,14 @@ so that a cube is the same, bit for bit. Where tiles of one pass overlap, the pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import odc.geo.xr  # noqa: F401  (gives datasets their .odc accessor)
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from ogive.store.geocube import tiles_of
+from ogive.store.geocube import Tile, tiles_of
 from ogive.workflow.catalogue import (
     CatalogueError,
     Claim,
@@ -29,7 +29,7 @@ from .job import Job, product_of
 from .layers import MAPS, TileOfZone, write_layers
 from .region import Region, folder_of, zone_grid
 
-__all__ = ["jobs", "perform", "plan", "tiles_with_layers"]
+__all__ = ["jobs", "perform", "places_of_tiles", "plan", "tiles_with_layers"]
 
 NAME = "cube"
 VERSION = 1
@@ -39,24 +39,30 @@ BATCH_BYTES = 256e6
 """Of the layers that are in memory at once."""
 
 
+def places_of_tiles(region: Region, crs: str) -> Iterator[tuple[str, Tile, GeoBox]]:
+    """Lay the tiles of the region in a map projection: name, pixels in the zone's grid, own grid.
+
+    They follow from the region and its grid alone.
+    """
+    zone = zone_grid(region.outline, crs, region.settings.match.spacing_m)
+    size = region.settings.cube.tile_px
+    for tile in tiles_of(zone, size_px=size, overlap_px=min(HALO_CELLS, (size - 1) // 4)):
+        yield f"{crs.replace(':', '')}_{tile.name}"[:64], tile, zone[tile.rows, tile.columns]
+
+
 def tiles_with_layers(region: Region) -> list[TileOfZone]:
     """Find the tiles of the region on which there are velocities."""
-    settings = region.settings
     found = sorted(
         products_of(region.engine, calibrate.NAME),
         key=lambda layer: (layer.figures["mid_date"], layer.subject),
     )
     tiles = []
     for crs in sorted({layer.figures["crs"] for layer in found}):
-        zone = zone_grid(region.outline, crs, settings.match.spacing_m)
         own = [layer for layer in found if layer.figures["crs"] == crs]
         bounds = np.array([layer.figures["bounds"] for layer in own])
-        size = settings.cube.tile_px
-        for tile in tiles_of(zone, size_px=size, overlap_px=min(HALO_CELLS, (size - 1) // 4)):
-            grid = zone[tile.rows, tile.columns]
+        for name, tile, grid in places_of_tiles(region, crs):
             on_it = np.flatnonzero(_overlapping(bounds, grid))
             if on_it.size:
-                name = f"{crs.replace(':', '')}_{tile.name}"[:64]
                 layers = tuple(own[k] for k in on_it.tolist())
                 tiles.append(TileOfZone(name, tile, grid, layers))
     return tiles
