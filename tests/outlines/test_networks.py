@@ -16,6 +16,7 @@ from ogive.outlines.networks import (
     GlaViTU,
     GlaViTUOptions,
     build_network,
+    members_of,
     monte_carlo_dropout,
     parameter_count,
 )
@@ -185,3 +186,36 @@ def test_deeplab_maps_and_learns():
     assert all(p.grad is not None for p in network.parameters())
     with pytest.raises(InputError, match="no encoder 'none'"):
         build_network("deeplabv3+", modalities={"optical": 4}, encoder="none")
+
+
+# Ensembles.
+
+
+def test_an_ensemble_maps_the_mean_of_its_members():
+    three = tiny(members=3).eval()
+    members = members_of(three)
+    assert len(members) == 3
+    with torch.inference_mode():
+        each = [member(features()).main.softmax(1) for member in members]
+        found = three(features())
+    assert not torch.allclose(each[0], each[1])
+    assert found.auxiliary is None
+    # Single precision of a logarithm and its reverse.
+    torch.testing.assert_close(found.main.softmax(1), torch.stack(each).mean(0), atol=1e-6, rtol=0)
+
+
+def test_an_ensemble_is_built_again_from_what_it_tells():
+    two = tiny(members=2)
+    again = build_network("mini", **two.options.as_json())
+    again.load_state_dict(two.state_dict())
+    assert again.options == two.options
+    for auxiliary in (False, True):
+        alone = parameter_count(members_of(two)[0], auxiliary=auxiliary)
+        assert parameter_count(two, auxiliary=auxiliary) == 2 * alone
+    assert members_of(tiny()) != ()
+
+
+@pytest.mark.parametrize("members", [0, -1, "three", 1.5])
+def test_ensembles_that_cannot_be(members: object):
+    with pytest.raises(InputError, match="it must be 1 or more"):
+        tiny(members=members)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,14 @@ from odc.geo.geobox import GeoBox
 from torch.nn import functional
 
 from ogive.model import InputError
-from ogive.outlines.augment import Augmentation, augmented, turned
+from ogive.outlines.augment import Augmentation, augmented, mixed, turned
 from ogive.outlines.location import (
     REGIONS,
     coordinate_vector,
     longitude_latitude_deg,
     region_vector,
 )
-from ogive.outlines.loss import deep_focal_loss, focal_loss
+from ogive.outlines.loss import deep_focal_loss, focal_loss, overlap_loss
 from ogive.outlines.networks import Logits
 from ogive.outlines.predict import _turned_back
 from ogive.outlines.samples import PatchSamples, regular_windows
@@ -32,6 +33,7 @@ from ogive.outlines.tiles import IGNORE, TileInfo
 from .conftest import SCALE
 
 BANDS = ("blue", "green", "red", "nir")
+SEEDS = range(20)
 STILL = Augmentation(turn=False, smallest_crop=1, gamma=0, shift=0, noise=0, occlusion=0)
 
 
@@ -62,10 +64,7 @@ def test_a_sample_is_a_function_of_its_number(tiles):
 def test_each_tile_is_seen_once_before_any_is_seen_again(tiles):
     cut = samples(tiles)
     for turn in range(3):
-        seen = [
-            cut._random_window(12 * turn + place, Augmentation(), np.random.default_rng(0)).tile
-            for place in range(12)
-        ]
+        seen = [cut._number(12 * turn + place) for place in range(12)]
         assert sorted(seen) == list(range(12))
 
 
@@ -124,13 +123,82 @@ def test_augmentation_does_what_it_is_asked():
     power = np.log(varied(gamma=0.2)[0]) / np.log(pixels)
     np.testing.assert_allclose(power, power[:, :1, :1] * np.ones_like(pixels), rtol=1e-4)
     assert ((power > 0.8) & (power < 1.2)).all()
+    # One plane, the same for all bands, added to the logarithm.
+    light = np.log(varied(light=0.2)[0] / pixels)
+    np.testing.assert_allclose(light, light[:1] * np.ones_like(pixels), atol=1e-5)
+    for axis in (1, 2):
+        np.testing.assert_allclose(np.diff(light, 2, axis=axis), 0, atol=1e-5)
+    assert light.std() > 0.01
     blank = (varied(occlusion=1)[0] == 0).all(0)
     assert 0 < blank.sum() <= 400
-    for what in ("shift", "noise", "gamma", "occlusion"):
+    for what in ("shift", "noise", "gamma", "light", "occlusion"):
         np.testing.assert_array_equal(varied(**{what: 0.5})[1], labels)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_mixed_in_is_one_rectangle_with_its_labels(seed: int):
+    ground, ice = np.zeros((2, 30, 30), np.float32), np.ones((2, 30, 30), np.float32)
+    labels = np.zeros((30, 30), np.uint8)
+    pixels, told = mixed(ground, labels, ice, labels + 1, np.random.default_rng(seed))
+    np.testing.assert_array_equal(pixels, np.stack([told, told]))
+    rows, columns = np.nonzero(told)
+    around = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+    # Half of the patch, and sides rounded up by half a pixel each.
+    assert told.sum() == around <= 0.5 * 900 + 30
+    assert not ground.any()
+    assert not labels.any()
+
+
+def test_patches_are_mixed_with_tiles_of_their_region_only(tiles):
+    """All ground of the other region is brighter than any ice of this one."""
+    here, there = tiles[1:], tiles[0]
+    far = replace(
+        there,
+        info=replace(there.info, region="CAU"),
+        content=replace(there.content, pixels=there.content.pixels * 50),
+    )
+    mixing = replace(STILL, mixing=1)
+    both = samples([*here, far], augmentation=mixing)
+    brightest = max(float(samples(here, augmentation=STILL)(k)["optical"].max()) for k in range(24))
+    changed = 0
+    for index in range(24):
+        found = both(index)["optical"]
+        if both._number(index) == len(here):
+            assert float(found.min()) > brightest
+        else:
+            assert float(found.max()) < 2 * brightest
+        alone = samples([*here, far], augmentation=STILL)(index)["optical"]
+        changed += not torch.equal(found, alone)
+    assert changed > 20  # a tile may be mixed with itself
+
+
+def test_larger_crops_are_reduced(tiles):
+    whole = replace(STILL, smallest_crop=1.5, largest_crop=1.5)
+    sample = samples(tiles, augmentation=whole)(0)
+    tile = tiles[samples(tiles)._number(0)]
+    labels = tile.content.labels
+    # 48 pixels became 32: each third one is skipped.
+    assert sample["labels"].shape == (32, 32)
+    assert float((sample["labels"] == 1).float().mean()) == pytest.approx(
+        float((labels == 1).mean()), abs=0.05
+    )
+
+
 # The loss.
+
+
+def test_the_overlap_of_sure_maps_is_their_iou():
+    labels = torch.tensor([[[1, 1, 1, 0, 0, IGNORE]]])
+    found = torch.tensor([1.0, 1.0, -1.0, 1.0, -1.0, 1.0])
+    logits = torch.stack([-found, found])[None, :, None] * 50
+    # Two are found of four that are either; the ignored one does not count.
+    assert float(overlap_loss(logits, labels)) == pytest.approx(0.5, abs=1e-6)
+    assert float(overlap_loss(logits, torch.zeros_like(labels))) == 0
+    plain = deep_focal_loss(Logits(logits, None), labels, gamma=2, smoothing=0.1, auxiliary=0.5)
+    given = {"gamma": 2, "smoothing": 0.1, "auxiliary": 0.5, "overlap": 2.0}
+    assert float(deep_focal_loss(Logits(logits, None), labels, **given) - plain) == pytest.approx(
+        1.0, abs=1e-5
+    )
 
 
 def test_without_focus_and_smoothing_it_is_the_cross_entropy():

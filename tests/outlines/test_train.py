@@ -17,7 +17,7 @@ from ogive.learning.card import ModelCard
 from ogive.learning.settings import settings_yaml
 from ogive.learning.weights import load_weights
 from ogive.model import InputError
-from ogive.outlines.networks import GlaViTU
+from ogive.outlines.networks import GlaViTU, members_of
 from ogive.outlines.sides import split_tiles
 from ogive.outlines.tile_geotiff import geotiff_tiles
 from ogive.outlines.tile_hdf5 import write_hdf5_tiles
@@ -119,6 +119,24 @@ def test_it_is_the_same_again_and_after_an_interruption(tiles_folder: Path, tmp_
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     twice = train(config(tiles_folder), tmp_path / "twice")
     assert whole.fitted.scores == twice.fitted.scores
+
+
+def test_members_of_an_ensemble_learn_each_by_itself(tiles_folder: Path, tmp_path: Path):
+    # Activations are dropped by draws in turn, gradients clipped by the length of all together, and
+    # the best of several validations kept: without these, members know nothing of each other.
+    still = {**TINY, "dropout": 0.0}
+    whole = config(tiles_folder).training.model_dump()
+    training = {**whole, "gradient_clip": None, "validate_every_steps": whole["max_steps"]}
+    two = {"name": "mini", "options": {**still, "members": 2}}
+    trained = train(config(tiles_folder, network=two, training=training), tmp_path / "two")
+    model = load_outline_model(trained.weights, device="cpu")
+    one = {"name": "mini", "options": still}
+    alone = train(config(tiles_folder, network=one, training=training), tmp_path / "one")
+    state = load_weights(alone.weights).state
+    for name, tensor in members_of(model.network)[0].state_dict().items():
+        # The first member begins from the same draws as a network alone and sees the same samples.
+        torch.testing.assert_close(tensor, state[name], atol=1e-6, rtol=1e-5)
+    assert trained.fitted.scores["validation/iou"] > 0
 
 
 def test_another_configuration_is_not_resumed(tiles_folder: Path, tmp_path: Path):

@@ -2,6 +2,7 @@
 
 The focal loss (Lin et al. 2017, ICCV) turns down what is classified well already by (1 - p)^γ;
 smoothed labels (Szegedy et al. 2016, CVPR) keep a network from being sure of what it cannot know.
+Beside it, off by default, stands the overlap by which maps are judged (Rahman & Wang 2016, ISVC).
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from .networks import Logits
-from .tiles import IGNORE
+from .tiles import GLACIER, IGNORE
 
-__all__ = ["deep_focal_loss", "focal_loss"]
+__all__ = ["deep_focal_loss", "focal_loss", "overlap_loss"]
 
 
 def focal_loss(
@@ -51,11 +52,49 @@ def focal_loss(
     return (terms.sum(1) * known).sum() / known.sum().clamp(min=1)
 
 
+def overlap_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """One less the overlap of glaciers, found and labelled, over all pixels of a batch.
+
+    The intersection over union with probabilities in place of a map, I = Σ p y and
+    U = Σ p + y - p y (Rahman & Wang 2016, equation 3).
+
+    Parameters
+    ----------
+    logits
+        ``(batch, class, y, x)``.
+    labels
+        ``(batch, y, x)``: numbers of classes, and 255 for pixels that do not count.
+
+    Returns
+    -------
+    Tensor
+        One number, 0 to 1; 0 where no glacier is labelled.
+
+    Examples
+    --------
+    >>> logits = torch.zeros(1, 2, 1, 2)
+    >>> round(overlap_loss(logits, torch.tensor([[[1, 0]]])).item(), 3)  # 1 - 0.5 / 1.5
+    0.667
+    """
+    known, glacier = labels != IGNORE, labels == GLACIER
+    p = logits.float().softmax(1)[:, GLACIER] * known
+    both, either = (p * glacier).sum(), (p + glacier - p * glacier).sum()
+    return (1.0 - both / either.clamp(min=1e-6)) * glacier.any()
+
+
 def deep_focal_loss(
-    logits: Logits, labels: Tensor, *, gamma: float, smoothing: float, auxiliary: float
+    logits: Logits,
+    labels: Tensor,
+    *,
+    gamma: float,
+    smoothing: float,
+    auxiliary: float,
+    overlap: float = 0.0,
 ) -> Tensor:
-    """Loss of the main output, and of the auxiliary one by its weight."""
+    """Loss of the main output, with that of its overlap and of the auxiliary output by weight."""
     main = focal_loss(logits.main, labels, gamma=gamma, smoothing=smoothing)
+    if overlap:
+        main = main + overlap * overlap_loss(logits.main, labels)
     if not auxiliary or logits.auxiliary is None:
         return main
     other = focal_loss(logits.auxiliary, labels, gamma=gamma, smoothing=smoothing)

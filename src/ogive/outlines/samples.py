@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from ogive.model import InputError
 
-from .augment import Augmentation, augmented
+from .augment import Augmentation, augmented, mixed
 from .bands import bands_in_order, modalities_of, normalised
 from .strategies import Told
 from .tiles import IGNORE, Labelled, Tile
@@ -89,25 +89,42 @@ class PatchSamples:
         rng = np.random.default_rng((self.seed, index))
         if self.augmentation is None:
             window = self._windows[index % len(self._windows)]
+            pixels, labels = self._cut(window)
         else:
-            window = self._random_window(index, self.augmentation, rng)
-        tile = self.tiles[window.tile]
-        flat = bands_in_order(self.bands)
-        cut = window_of(tile, window, flat)
-        pixels = np.where(cut.valid, normalised(cut.pixels, flat), 0.0).astype(np.float32)
-        pixels, labels = _resized(pixels, cut.labels, self.patch_px)
-        if self.augmentation is not None:
-            pixels, labels = augmented(pixels, labels, self.augmentation, rng)
-        return self._tensors(pixels, labels, tile, rng)
+            window = self._random_window(self._number(index), self.augmentation, rng)
+            pixels, labels = augmented(*self._cut(window), self.augmentation, rng)
+            if rng.random() < self.augmentation.mixing:
+                other = self._another(window.tile, self.augmentation, rng)
+                pixels, labels = mixed(pixels, labels, *other, rng)
+        return self._tensors(pixels, labels, self.tiles[window.tile], rng)
 
-    def _random_window(self, index: int, how: Augmentation, rng: np.random.Generator) -> Window:
+    def _cut(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        flat = bands_in_order(self.bands)
+        cut = window_of(self.tiles[window.tile], window, flat)
+        pixels = np.where(cut.valid, normalised(cut.pixels, flat), 0.0).astype(np.float32)
+        return _resized(pixels, cut.labels, self.patch_px)
+
+    def _another(
+        self, number: int, how: Augmentation, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Give a patch of any tile of the same region, of which the network is told the same."""
+        region = self.tiles[number].info.region
+        alike = [k for k, tile in enumerate(self.tiles) if tile.info.region == region]
+        window = self._random_window(int(rng.choice(alike)), how, rng)
+        return augmented(*self._cut(window), how, rng)
+
+    def _number(self, index: int) -> int:
+        """Which tile a sample is of."""
         turn, place = divmod(index, len(self.tiles))
         order = np.random.default_rng((self.seed, turn, len(self.tiles))).permutation(
             len(self.tiles)
         )
-        number = int(order[place])
+        return int(order[place])
+
+    def _random_window(self, number: int, how: Augmentation, rng: np.random.Generator) -> Window:
         info = self.tiles[number].info
-        side = round(self.patch_px * float(rng.uniform(how.smallest_crop, 1.0)))
+        share = float(rng.uniform(how.smallest_crop, how.largest_crop))
+        side = round(self.patch_px * share)
         top, left = (
             int(rng.integers(0, max(length - side, 0) + 1)) for length in (info.height, info.width)
         )
@@ -179,7 +196,7 @@ def window_of(tile: Tile, window: Window, bands: Sequence[str]) -> Labelled:
 def _resized(
     pixels: NDArray[np.float32], labels: NDArray[np.uint8], side: int
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Enlarge a crop to the patch: bilinear for pixels, nearest for labels."""
+    """Bring a crop to the size of the patch: bilinear for pixels, nearest for labels."""
     if pixels.shape[-1] == side:
         return pixels, labels
     larger = functional.interpolate(

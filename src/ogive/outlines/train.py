@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -31,7 +31,7 @@ from ogive.learning.weights import fill_network, load_weights
 from .bands import bands_in_order
 from .calibration import Calibration, calibrate_confidence
 from .loss import deep_focal_loss
-from .networks import OutlineNetwork, build_network
+from .networks import Logits, OutlineNetwork, build_network, members_of
 from .samples import LABELS, LOCATION, PatchSamples
 from .sides import split_tiles
 from .tile_maps import confidence_bins_of
@@ -73,9 +73,13 @@ class OutlinesModule(LightningModule):
         self._counted: dict[str, Tensor] = {}
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        """Give the loss of a batch."""
-        loss = self._loss_of(self._logits(batch), batch[LABELS])
-        self.log("train/loss", loss.detach())
+        """Give the loss of a batch; the members of an ensemble learn each by itself."""
+        losses = [
+            self._loss_of(self._logits(batch, member), batch[LABELS])
+            for member in members_of(self.network)
+        ]
+        loss = torch.stack(losses).sum()
+        self.log("train/loss", loss.detach() / len(losses))
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -86,7 +90,7 @@ class OutlinesModule(LightningModule):
         """Count what is found, missed and invented, in full precision."""
         # Maps are made in full precision: a network may learn what rounding adds in half.
         with torch.autocast(self.device.type, enabled=False):
-            logits, labels = self._logits(batch), batch[LABELS]
+            logits, labels = self._logits(batch, self.network), batch[LABELS]
         known = labels != IGNORE
         found, true = (logits.main.argmax(1) == GLACIER) & known, (labels == GLACIER) & known
         self._count("iou", (found & true).sum(), (found | true).sum())
@@ -109,11 +113,12 @@ class OutlinesModule(LightningModule):
             weight_decay=self._optimiser.weight_decay,
         )
 
-    def _logits(self, batch: Mapping[str, Tensor]) -> Any:
-        features = {name: batch[name] for name in self.network.options.modalities}
-        return self.network(features, batch.get(LOCATION))
+    def _logits(self, batch: Mapping[str, Tensor], network: OutlineNetwork) -> Logits:
+        features = {name: batch[name] for name in network.options.modalities}
+        logits: Logits = network(features, batch.get(LOCATION))
+        return logits
 
-    def _loss_of(self, logits: Any, labels: Tensor) -> Tensor:
+    def _loss_of(self, logits: Logits, labels: Tensor) -> Tensor:
         return deep_focal_loss(logits, labels, **self._loss.model_dump())
 
     def _count(self, name: str, part: Tensor, whole: Tensor) -> None:

@@ -101,7 +101,9 @@ class NetworkSettings(Settings):
         default="mini", description="glavitu (the published size), mini or deeplabv3+."
     )
     options: dict[str, Any] = Field(
-        default={}, description="What differs from the preset, such as {width: 32, depth: 6}."
+        default={},
+        description="What differs from the preset, such as {width: 32, depth: 6}; members: 3 makes "
+        "an ensemble.",
     )
 
 
@@ -154,6 +156,12 @@ class AugmentationSettings(Settings):
         le=1,
         description="Smallest crop that is enlarged to a patch.",
     )
+    largest_crop: float = Field(
+        default=_DEFAULT.largest_crop,
+        ge=1,
+        le=2,
+        description="Largest crop that is reduced to a patch.",
+    )
     gamma: float = Field(
         default=_DEFAULT.gamma, ge=0, lt=1, description="Contrast: powers from 1 - gamma to 1 + it."
     )
@@ -163,11 +171,22 @@ class AugmentationSettings(Settings):
     noise: float = Field(
         default=_DEFAULT.noise, ge=0, description="Standard deviation of noise of each pixel."
     )
+    light: float = Field(
+        default=_DEFAULT.light,
+        ge=0,
+        description="Standard deviation of the logarithm of what all bands are multiplied by.",
+    )
     occlusion: float = Field(
         default=_DEFAULT.occlusion, ge=0, le=1, description="How often a rectangle is blanked."
     )
     occlusion_side: float = Field(
         default=_DEFAULT.occlusion_side, gt=0, le=1, description="Its largest side, of the patch."
+    )
+    mixing: float = Field(
+        default=_DEFAULT.mixing,
+        ge=0,
+        le=1,
+        description="How often a rectangle is another tile's, with its labels (CutMix).",
     )
 
     def augmentation(self) -> Augmentation:
@@ -182,6 +201,9 @@ class LossSettings(Settings):
     smoothing: float = Field(default=0.1, ge=0, lt=1, description="Of the labels.")
     auxiliary: float = Field(
         default=0.5, ge=0, description="Weight of the output behind the transformer."
+    )
+    overlap: float = Field(
+        default=0.0, ge=0, description="Weight of the overlap of glaciers, beside the focal loss."
     )
 
 

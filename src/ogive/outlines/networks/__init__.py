@@ -3,7 +3,8 @@
 ``"glavitu"`` is GlaViTU at its published size (Maslov et al. 2025): 10,037,442 parameters with the
 region encoded and optical and elevation bands. ``"mini"`` is the same network made small enough to
 be trained on a CPU. Both take the options of `GlaViTUOptions`. ``"deeplabv3+"`` is a baseline, with
-`ogive.outlines.networks.deeplab.DeepLabOptions`.
+`ogive.outlines.networks.deeplab.DeepLabOptions`. With ``members``, any of them becomes an ensemble
+(`ogive.outlines.networks.ensemble`).
 """
 
 from __future__ import annotations
@@ -16,18 +17,21 @@ from typing import Any
 
 from ogive.model import InputError
 
+from .ensemble import Ensemble, members_of
 from .glavitu import GlaViTU
 from .network import Logits, NetworkSizes, OutlineNetwork, monte_carlo_dropout, parameter_count
 from .options import GlaViTUOptions
 
 __all__ = [
     "NETWORKS",
+    "Ensemble",
     "GlaViTU",
     "GlaViTUOptions",
     "Logits",
     "NetworkSizes",
     "OutlineNetwork",
     "build_network",
+    "members_of",
     "monte_carlo_dropout",
     "parameter_count",
 ]
@@ -63,13 +67,15 @@ NETWORKS: Mapping[str, Callable[..., OutlineNetwork]] = MappingProxyType(
 """Makers of the networks by name; their modalities are set by the data."""
 
 
-def build_network(name: str, **options: Any) -> OutlineNetwork:
+def build_network(name: str, *, members: int = 1, **options: Any) -> OutlineNetwork:
     """Make a network, untrained.
 
     Parameters
     ----------
     name
         One of `NETWORKS`.
+    members
+        How many of them map together, as an ensemble.
     **options
         What differs from the preset.
 
@@ -87,4 +93,8 @@ def build_network(name: str, **options: Any) -> OutlineNetwork:
     """
     if name not in NETWORKS:
         raise InputError(f"there is no network {name!r}: choose among {', '.join(NETWORKS)}")
-    return NETWORKS[name](**options)
+    if not isinstance(members, int) or members < 1:
+        raise InputError(f"members is {members!r}: it must be 1 or more")
+    if members == 1:
+        return NETWORKS[name](**options)
+    return Ensemble([NETWORKS[name](**options) for _ in range(members)])

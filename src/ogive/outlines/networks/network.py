@@ -118,7 +118,7 @@ def parameter_count(network: nn.Module, *, auxiliary: bool = False) -> int:
     return sum(
         tensor.numel()
         for name, tensor in network.state_dict().items()
-        if tensor.is_floating_point() and (auxiliary or not name.startswith("classify_auxiliary"))
+        if tensor.is_floating_point() and (auxiliary or "classify_auxiliary" not in name.split("."))
     )
 
 
