@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "ogive"
 NUMERICS = {"matching", "correction", "series", "simulation", "evaluation"}
 FLOOR = {
     "model": 1,
+    "georeference": 1,
     "learning": 1,
     "scenes": 2,
     "matching": 2,

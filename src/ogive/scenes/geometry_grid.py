@@ -10,6 +10,7 @@ import odc.geo.xr  # noqa: F401  (gives images their .odc accessor)
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from ogive.georeference import with_crs
 from ogive.model import GridError
 
 from .geometry_sight import Places, Sight, map_plane, places_of
@@ -84,5 +85,4 @@ def view_dataset(
         coords={dim: geobox.coordinates[dim].values for dim in dims},
         attrs={key: value for key, value in told.items() if value is not None},
     )
-    result: xr.Dataset = view.odc.assign_crs(geobox.crs)
-    return result
+    return with_crs(view, geobox.crs)

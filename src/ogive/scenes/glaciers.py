@@ -10,6 +10,7 @@ import odc.geo.xr  # noqa: F401  (gives datasets their .odc accessor)
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from ogive.georeference import with_crs
 from ogive.model import GridError, InputError, is_in_metres
 
 from .polygons import burned, read_polygons
@@ -104,5 +105,4 @@ def _dataset(masks: dict[str, np.ndarray], grid: GeoBox) -> xr.Dataset:
         name: (grid.dimensions, mask, {"long_name": told[name]}) for name, mask in masks.items()
     }
     coords = {name: grid.coordinates[name].values for name in grid.dimensions}
-    result: xr.Dataset = xr.Dataset(data, coords).odc.assign_crs(grid.crs)
-    return result
+    return with_crs(xr.Dataset(data, coords), grid.crs)

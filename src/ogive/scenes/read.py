@@ -21,11 +21,11 @@ import xarray as xr
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from odc.geo.xr import wrap_xr
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.warp import reproject
 
+from ogive.georeference import georeferenced
 from ogive.model import GridError, InputError
 from ogive.scenes.align import AlignedPair, common_grid
 from ogive.scenes.names import fill_value_from_name
@@ -276,10 +276,7 @@ def _own_mask(file: Any, number: int) -> NDArray[np.bool_] | None:
 def _wrapped(pixels: NDArray[Any], geobox: GeoBox) -> xr.DataArray:
     """Give pixels their coordinates; without a reference these are pixel indices."""
     if geobox.crs is not None:
-        with warnings.catch_warnings():
-            # Of Swiss grids; what CF cannot say stands in `crs_wkt`, which is what readers take.
-            warnings.filterwarnings("ignore", ".* lost in conversion to CF", UserWarning)
-            image: xr.DataArray = wrap_xr(pixels, geobox)
+        image = georeferenced(pixels, geobox)
         image.attrs.pop("nodata", None)
         return image
     rows, columns = pixels.shape

@@ -21,11 +21,11 @@ import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
-from odc.geo.xr import wrap_xr
 from rasterio.enums import MaskFlags, Resampling
 from rasterio.warp import reproject
 from rasterio.windows import Window
 
+from ogive.georeference import georeferenced
 from ogive.model import GridError, Scene
 
 from .cache import Cache
@@ -100,7 +100,7 @@ def read_window(
 
 def _wrapped(pixels: Any, source: Source, grid: GeoBox, scene: Scene) -> xr.DataArray:
     """Give pixels their coordinates and the time of their scene."""
-    image: xr.DataArray = wrap_xr(pixels, grid)
+    image: xr.DataArray = georeferenced(pixels, grid)
     image.attrs.pop("nodata", None)
     image = image.assign_coords(time=np.datetime64(scene.time, "ns"))
     image.name = source.band

@@ -20,6 +20,7 @@ from odc.geo.geobox import GeoBox
 from rasterio._err import CPLE_BaseError  # what closing raises; it has no public name
 from rasterio.errors import RasterioError
 
+from ogive.georeference import with_crs
 from ogive.model import DAYS_PER_YEAR, GridError, InputError, OutputError
 from ogive.store.atomic import atomic_path
 from ogive.store.mapping import grid_mapping
@@ -150,8 +151,7 @@ def read_annual(path: str | Path) -> xr.Dataset:
     if "mapping" not in layers.coords:
         raise InputError(f"{path} holds no annual maps: it has no grid mapping")
     crs = layers["mapping"].attrs["crs_wkt"]
-    placed: xr.Dataset = layers.drop_vars("mapping").odc.assign_crs(crs)
-    return placed
+    return with_crs(layers.drop_vars("mapping"), crs)
 
 
 # ---- files ---------------------------------------------------------------------------------------

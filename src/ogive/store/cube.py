@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from scipy.ndimage import map_coordinates
 
+from ogive.georeference import with_crs
 from ogive.model import ATTRIBUTES, DAYS_PER_YEAR, DateError, GridError, InputError, OutputError
 from ogive.store.atomic import atomic_dir, atomic_path
 from ogive.store.mapping import grid_mapping
@@ -170,12 +171,11 @@ def placed(cube: xr.Dataset, crs: Any) -> xr.Dataset:
         if {"crs_wkt", "spatial_ref", "grid_mapping_name"} & set(variable.attrs)
     ]  # fmt: skip
     try:
-        result: xr.Dataset = cube.drop_vars(old).odc.assign_crs(crs)
+        return with_crs(cube.drop_vars(old), crs)
     except Exception as error:  # odc-geo lets pyproj's errors and its own through
         raise GridError(
             f"the coordinate reference system {crs!r} is not understood: {error}"
         ) from error
-    return result
 
 
 def crs_of(dataset: xr.Dataset) -> Any:

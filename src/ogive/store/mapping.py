@@ -15,6 +15,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 
+from ogive.georeference import cf_attributes
 from ogive.model import GridError
 
 __all__ = ["centre_longitude_latitude", "grid_mapping"]
@@ -42,9 +43,11 @@ def grid_mapping(geobox: GeoBox) -> xr.DataArray:
         If the grid has no coordinate reference system.
     """
     crs = _crs(geobox)
-    attributes: dict[str, Any] = {k: v for k, v in crs.to_cf().items() if k != "crs_wkt"}
-    if attributes.get("grid_mapping_name") == "polar_stereographic":
-        # CF wants the pole named; ITS_LIVE names the standard parallel after PROJ's WKT.
+    attributes: dict[str, Any] = {k: v for k, v in cf_attributes(crs).items() if k != "crs_wkt"}
+    polar = attributes.get("grid_mapping_name") == "polar_stereographic"
+    if polar and "standard_parallel" in attributes:
+        # CF wants the pole named; ITS_LIVE names the standard parallel after PROJ's WKT. Grids with
+        # a scale at the pole in its place tell the pole themselves.
         parallel = attributes["standard_parallel"]
         attributes["latitude_of_projection_origin"] = float(np.copysign(90.0, parallel))
         attributes["latitude_of_origin"] = parallel

@@ -24,6 +24,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from ogive.georeference import with_crs
 from ogive.model import DAYS_PER_YEAR, GridError, InputError, OutputError, Pair
 from ogive.store.atomic import atomic_path
 from ogive.store.mapping import centre_longitude_latitude, grid_mapping
@@ -172,8 +173,7 @@ def _canonical(velocity: xr.Dataset) -> xr.Dataset:
     if "mapping" not in velocity.coords:
         return velocity
     crs = velocity["mapping"].attrs["crs_wkt"]
-    placed: xr.Dataset = velocity.drop_vars("mapping").odc.assign_crs(crs)
-    return placed
+    return with_crs(velocity.drop_vars("mapping"), crs)
 
 
 def _check(velocity: xr.Dataset) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,12 +16,12 @@ import rasterio.shutil
 import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from odc.geo.xr import wrap_xr
 from rasterio.features import rasterize
 from rasterio.warp import Resampling, reproject
 from rasterio.windows import Window
 from scipy.ndimage import label
 
+from ogive.georeference import georeferenced
 from ogive.model import InputError, OutputError
 from ogive.outlines.bias import optimise_bias
 from ogive.outlines.confidence import band_of_95, confidence, estimated_iou_of_counts
@@ -384,11 +383,8 @@ def _write_figure(
         geobox = GeoBox.from_bbox(geobox.extent.boundingbox, resolution=finest_m, tight=True)
     if max(geobox.shape) > LARGEST_SIDE_PX:
         geobox = geobox.zoom_out(max(geobox.shape) / LARGEST_SIDE_PX)
-    with warnings.catch_warnings():
-        # Of Swiss grids; what CF cannot say stands in `crs_wkt`, which is what drawing reads.
-        warnings.filterwarnings("ignore", ".* lost in conversion to CF", UserWarning)
-        drawn = {_layer_name(each): read_on_grid(each, geobox, "average") for each in maps}
-        ground = _ground(scene, geobox)
+    drawn = {_layer_name(each): read_on_grid(each, geobox, "average") for each in maps}
+    ground = _ground(scene, geobox)
     figure = draw_outlines(layers, drawn, background=ground)
     figure.savefig(path, dpi=150, format="png")
 
@@ -406,7 +402,7 @@ def _ground(scene: RasterScene, geobox: GeoBox) -> xr.DataArray | None:
         resampling=Resampling.average,
     )
     values[values == 0] = np.nan  # no data, whatever the file declares
-    return wrap_xr(values, geobox) if np.isfinite(values).any() else None
+    return georeferenced(values, geobox) if np.isfinite(values).any() else None
 
 
 def _layer_name(path: Path) -> str:

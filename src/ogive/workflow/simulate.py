@@ -22,12 +22,12 @@ import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import BoundingBox
-from odc.geo.xr import assign_crs
 from pyproj import CRS, Proj, Transformer
 from rasterio.features import shapes
 from rasterio.transform import from_origin
 from shapely.geometry import Polygon, mapping, shape
 
+from ogive.georeference import with_crs
 from ogive.model import DateError, GridError, InputError, OutputError
 from ogive.scenes.read import rasterize_polygons, read_image, read_on_grid
 from ogive.simulation import (
@@ -794,7 +794,7 @@ def _write_truth(
             ),
         },
     )
-    truth = assign_crs(truth, f"EPSG:{crs.to_epsg()}")
+    truth = with_crs(truth, f"EPSG:{crs.to_epsg()}")
     for values in truth.data_vars.values():
         if values.ndim >= 2:
             # Updated in place, which keeps the name of the grid mapping.

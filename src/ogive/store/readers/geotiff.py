@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import dask.array
 import numpy as np
-import odc.geo.xr
 import rasterio
 import xarray as xr
 from dask.delayed import delayed
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from ogive.georeference import georeferenced
 from ogive.model import DAYS_PER_YEAR, DateError, GridError, InputError
 from ogive.store.cube import converted, stack
 
@@ -126,8 +126,7 @@ def _map(path: Path, crs: str | None) -> xr.DataArray:
     box = GeoBox(shape, transform, crs or own)
     later = _values(path, nodata)
     values = dask.array.from_delayed(later, shape, np.float32)  # type: ignore[no-untyped-call]
-    field: xr.DataArray = odc.geo.xr.wrap_xr(values, box)
-    return field
+    return georeferenced(values, box)
 
 
 @delayed(pure=True)

@@ -10,6 +10,7 @@ import numpy as np
 import odc.geo.xr  # noqa: F401  (gives datasets their .odc accessor)
 import xarray as xr
 
+from ogive.georeference import with_crs
 from ogive.model import InputError
 from ogive.scenes.read import band_names, read_image, valid_mask
 from ogive.store.readers import open_cube
@@ -149,8 +150,7 @@ def _placed(dataset: xr.Dataset) -> xr.Dataset:
     for name, variable in dataset.variables.items():
         if "crs_wkt" in variable.attrs and name != "spatial_ref":
             crs = variable.attrs["crs_wkt"]
-            placed: xr.Dataset = dataset.drop_vars([name]).odc.assign_crs(crs)
-            return placed
+            return with_crs(dataset.drop_vars([name]), crs)
     return dataset
 
 

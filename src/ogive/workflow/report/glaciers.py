@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from odc.geo.xr import wrap_xr
 
+from ogive.georeference import georeferenced
 from ogive.scenes.polygons import burned, read_polygons
 from ogive.view.document import Section, Table, picture
 from ogive.view.map_parts import draw_north, draw_scale_bar
@@ -167,7 +167,7 @@ def _map(ground: Classes, kinds: Mapping[int, str]) -> Figure:
         interpolation="nearest",
     )  # fmt: skip
     axes.set(xlabel="x (km)", ylabel="y (km)", aspect="equal")
-    placed = wrap_xr(ground.classes, ground.grid)
+    placed = georeferenced(ground.classes, ground.grid)
     draw_scale_bar(axes, placed, metres_per_unit=1000)
     draw_north(axes, placed)
     axes.ticklabel_format(useOffset=False)

@@ -14,6 +14,7 @@ import xarray as xr
 import zarr
 from odc.geo.geobox import GeoBox
 
+from ogive.georeference import with_crs
 from ogive.model import InputError
 from ogive.store.atomic import atomic_dir
 from ogive.store.cube import stack, write_cube
@@ -149,7 +150,7 @@ def _layer(path: Path, grid: GeoBox) -> xr.Dataset | None:
     for variable in part.variables.values():
         variable.encoding = {}
         variable.attrs.pop("grid_mapping", None)
-    placed: xr.Dataset = _on_cells(part, grid).odc.assign_crs(crs)
+    placed = with_crs(_on_cells(part, grid), crs)
     return placed.assign_coords(granule_url=path.name)
 
 
@@ -189,5 +190,5 @@ def _joined(layers: Sequence[xr.Dataset], grid: GeoBox) -> xr.Dataset:
         values = np.take_along_axis(cube[name].values, first, axis=0)[0]
         joined[name] = (("y", "x"), values, layers[0][name].attrs)
     joined = joined.assign_coords({axis: grid.coordinates[axis].values for axis in ("y", "x")})
-    placed: xr.Dataset = joined.odc.assign_crs(grid.crs)
+    placed = with_crs(joined, grid.crs)
     return placed.assign_coords(granule_url=layers[0]["granule_url"].values[()])
