@@ -17,20 +17,18 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from ogive.cli import app
-from ogive.learning.card import ModelCard
-from ogive.learning.weights import save_weights
 from ogive.model import GridError, InputError
 from ogive.outlines.bias import optimise_bias
 from ogive.outlines.build import BuildOptions, build_tiles
-from ogive.outlines.networks import GlaViTUOptions, Logits, build_network
+from ogive.outlines.networks import GlaViTUOptions, Logits
 from ogive.outlines.predict import Arrays
 from ogive.outlines.scene import opened_scene
 from ogive.outlines.tile_hdf5 import hdf5_tiles
 from ogive.workflow.outlines import OutlineOptions, make_outlines
 
 from .conftest import BANDS, CRS, SCALE, ice_of, reflectance_of, write_image
+from .red_network import FOUR, red_network, write_red_network
 
-FOUR = ("blue", "green", "red", "nir")
 SIZE = 80
 RUN = CliRunner()
 
@@ -38,34 +36,8 @@ RUN = CliRunner()
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network that says glacier where red is bright, with a calibration."""
-    options: dict[str, Any] = {
-        "modalities": {"optical": 4}, "patch_px": 32, "width": 4, "token_width": 8, "depth": 1,
-    }  # fmt: skip
-    network = build_network("mini", **options)
-    with torch.no_grad():
-        for name, tensor in network.named_parameters():
-            if name.endswith("project.weight") or name.endswith("project.bias"):
-                tensor.zero_()  # the transformer and the U-Net add nothing
-        fuse = network.fusion.branches["optical"]
-        for convolution, band in ((fuse[0][0], 2), (fuse[0][3], 0)):
-            convolution.weight.zero_()
-            convolution.bias.zero_()
-            convolution.weight[0, band, 1, 1] = 1.0
-        fuse[1].weigh[2].weight.zero_()
-        fuse[1].weigh[2].bias.fill_(20.0)
-        network.classify.weight.zero_()
-        # Red of 0.37 lies between the spectra; 0.17 of the published range.
-        network.classify.weight[1, 0], network.classify.bias[1] = 60.0, -60.0 * 0.17
-        network.classify.bias[0] = 0.0
     path = tmp_path_factory.mktemp("weights") / "red.safetensors"
-    told = {
-        "network": network.options.as_json(), "bands": list(FOUR), "scale": SCALE,
-        "told": "nothing", "regions": ["ALP"],
-        "calibration": {"confidence": [0, 1], "accuracy": [0.5, 1], "monotone": True},
-    }  # fmt: skip
-    card = ModelCard(name="red", architecture="mini", parameters=1)
-    save_weights(path, network.state_dict(), architecture="mini", options=told, card=card)
-    return path
+    return write_red_network(path, red_network(), "nothing")
 
 
 def write_scene(folder: Path, *, seed: int = 0, **options: Any) -> tuple[Path, np.ndarray]:

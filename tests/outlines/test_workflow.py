@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
-import torch
 from affine import Affine
 from click.testing import Result
 from matplotlib.figure import Figure
@@ -19,80 +18,31 @@ from rasterio.features import rasterize
 from typer.testing import CliRunner
 
 from ogive.cli import app
-from ogive.learning.card import ModelCard
-from ogive.learning.weights import save_weights
 from ogive.model import InputError, OutputError
 from ogive.outlines.bands import normalised
-from ogive.outlines.networks import build_network
 from ogive.outlines.predict import ScenePart
 from ogive.outlines.scene import RasterScene
 from ogive.workflow import outlines as workflow
 from ogive.workflow.outlines import OutlineOptions, make_outlines
 
 from .conftest import BANDS, CRS, SCALE, ice_of, reflectance_of, write_image
+from .red_network import FOUR, MIDDLE, SIDE, STEEP, red_network, write_red_network
 
-FOUR = ("blue", "green", "red", "nir")
-HEIGHT, WIDTH, SIDE = 70, 90, 32
+HEIGHT, WIDTH = 70, 90
 LEFT, TOP = 4e5, 5.1e6
-STEEP, MIDDLE = 60.0, 0.17
-"""How fast scores rise with red, and where they are 0: between the spectra of ice and ground."""
-
-
-def _red_network(location_size: int = 0) -> torch.nn.Module:
-    """Glacier is where red is bright; told another region than the second, red is taken for more.
-
-    Told the first or the third region (or none), ground comes close to the threshold.
-    """
-    network = build_network(
-        "mini", modalities={"optical": 4}, patch_px=SIDE, width=4, token_width=8, depth=1,
-        location_size=location_size,
-    )  # fmt: skip
-    with torch.no_grad():
-        for name, tensor in network.named_parameters():
-            if name.endswith(("project.weight", "project.bias")):
-                tensor.zero_()  # the transformer and the U-Net add nothing
-        fuse = network.fusion.branches["optical"]
-        for convolution, band in ((fuse[0][0], 2), (fuse[0][3], 0)):
-            convolution.weight.zero_()
-            convolution.bias.zero_()
-            convolution.weight[0, band, 1, 1] = 1.0
-        fuse[1].weigh[2].weight.zero_()
-        fuse[1].weigh[2].bias.fill_(20.0)
-        network.classify.weight.zero_()
-        network.classify.weight[1, 0], network.classify.bias[1] = STEEP, -STEEP * MIDDLE
-        network.classify.bias[0] = 0.0
-        if location_size:
-            for linear in (network.location.encode[0], network.location.encode[3]):
-                linear.weight.zero_()
-                linear.bias.zero_()
-            network.location.encode[0].weight[0] = 0.09
-            network.location.encode[0].weight[0, 1] = 0.0
-            network.location.encode[3].weight[0, 0] = 1.0
-    return network
-
-
-def _write_weights(path: Path, network: torch.nn.Module, told: str) -> Path:
-    options = {
-        "network": network.options.as_json(), "bands": list(FOUR), "scale": SCALE, "told": told,
-        "regions": ["ALP", "CAU"],
-        "calibration": {"confidence": [0, 1], "accuracy": [0.5, 1], "monotone": True},
-    }  # fmt: skip
-    card = ModelCard(name="red", architecture="mini", parameters=1)
-    save_weights(path, network.state_dict(), architecture="mini", options=options, card=card)
-    return path
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _write_weights(
-        tmp_path_factory.mktemp("weights") / "red.safetensors", _red_network(), "nothing"
+    return write_red_network(
+        tmp_path_factory.mktemp("weights") / "red.safetensors", red_network(), "nothing"
     )
 
 
 @pytest.fixture(scope="module")
 def regional(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _write_weights(
-        tmp_path_factory.mktemp("weights") / "told.safetensors", _red_network(3), "region"
+    return write_red_network(
+        tmp_path_factory.mktemp("weights") / "told.safetensors", red_network(3), "region"
     )
 
 
