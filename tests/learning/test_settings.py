@@ -94,6 +94,18 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_settings(tmp_path / "image.yaml", Tree)
 
 
+def test_files_beside_the_settings_are_named_by_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "far").mkdir()
+    path = tmp_path / "tree.yaml"
+    path.write_text('name: a\nfolder: "{here}/x"\nleaves: [{colour: "{here}"}]\n', encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "far")
+    read = read_settings(path, Tree)
+    assert read.folder == Path("../x")
+    assert read.leaves[0].colour == ".."
+
+
 def test_settings_do_not_change() -> None:
     tree: Any = Tree(name="larch")
     with pytest.raises(ValueError, match="frozen"):

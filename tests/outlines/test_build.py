@@ -19,7 +19,7 @@ from ogive.model import GridError, InputError, OutputError
 from ogive.outlines import build
 from ogive.outlines.build import BuildOptions, TilesBuilt, build_tiles
 from ogive.outlines.tile_hdf5 import hdf5_tiles, write_hdf5_tiles
-from ogive.outlines.tiles import Labelled, TileInfo
+from ogive.outlines.tiles import IGNORE, Labelled, TileInfo
 
 from .conftest import BANDS, CRS, SCALE, ice_of, reflectance_of, write_image
 
@@ -45,9 +45,10 @@ def cut(folder: Path, **options: Any) -> TilesBuilt:
     """Cut 6 x 6 tiles of a scene with one glacier."""
     given = {"region": "ALP", "scale": SCALE, "tile_px": 16, "empty": True, **options}
     bands, dem = given.pop("bands", FOUR), given.pop("dem", None)
+    coverage = given.pop("coverage", None)
     return build_tiles(
         [folder / "scene.tif"], folder / "inventory.gpkg", folder / "tiles",
-        bands=bands, dem=dem, options=BuildOptions(**given),
+        bands=bands, dem=dem, coverage=coverage, options=BuildOptions(**given),
     )  # fmt: skip
 
 
@@ -80,6 +81,23 @@ def test_what_is_cut_lies_where_it_lay(folder: Path):
             np.testing.assert_array_equal(read.labels, truth[rows, columns])
             seen[rows, columns] += 1
     assert (seen == 1).all()
+
+
+def test_ground_beyond_the_coverage_of_the_inventory_is_ignored(folder: Path):
+    """The country ends in the middle of the glacier; beyond, nothing is known."""
+    country = shapely.box(LEFT, TOP - 960, LEFT + 400, TOP)
+    path = folder / "country.gpkg"
+    gpd.GeoSeries([country], crs=CRS).to_file(path)
+    built = cut(folder, coverage=path)
+    counts = np.zeros(256, int)
+    for each in built.files.values():
+        for tile in hdf5_tiles(each):
+            labels = tile.read(slice(None), slice(None), FOUR).labels
+            counts += np.bincount(labels.ravel(), minlength=256)
+            east = (tile.info.geobox.transform.c - LEFT) / 10 + np.arange(tile.info.width) >= 40
+            assert (labels[:, east] == IGNORE).all()
+            assert not (labels[:, ~east] == IGNORE).any()
+    assert counts[1] == 60 * 30
 
 
 def test_attributes_are_those_of_the_benchmark(folder: Path):

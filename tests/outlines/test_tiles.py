@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import geopandas as gpd
 import h5py
 import numpy as np
 import pytest
+import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
@@ -16,7 +18,7 @@ from ogive.outlines.tile_geotiff import geotiff_tiles
 from ogive.outlines.tile_hdf5 import hdf5_tiles, write_hdf5_tiles
 from ogive.outlines.tiles import IGNORE, Labelled, TileInfo
 
-from .conftest import BANDS, SCALE, ice_of, reflectance_of, write_image, write_tile
+from .conftest import BANDS, CRS, SCALE, ice_of, reflectance_of, write_image, write_tile
 
 ALL = slice(None)
 FOUR = ("blue", "green", "red", "nir")
@@ -52,6 +54,24 @@ def test_nodata_is_ignored(tmp_path: Path):
     assert not content.valid[:10].any()
     assert content.valid[10:].all()
     assert (content.labels[:10] == IGNORE).all()
+
+
+def test_ground_beyond_the_coverage_is_ignored(tmp_path: Path):
+    """The inventory ends in the middle of the tile; it is drawn in degrees."""
+    write_tile(tmp_path, "a_2020")
+    west = shapely.box(4e5 - 1e4, 5.1e6 - 1e4, 4e5 + 240, 5.1e6 + 1e4)
+    country = gpd.GeoSeries([west], crs=CRS).to_crs("EPSG:4326")
+    country.to_file(tmp_path / "country.geojson")
+    labels = read_all(tmp_path, coverage=tmp_path / "country.geojson")[0].content.labels
+    # Four corners of 20 km: their edges bend by metres between degrees and the grid.
+    np.testing.assert_array_equal(labels[:, :23], ice_of(48, 0)[:, :23])
+    assert (labels[:, 25:] == IGNORE).all()
+    with pytest.raises(InputError, match="there is no file"):
+        read_all(tmp_path, coverage=tmp_path / "nothing.geojson")
+    country.to_file(tmp_path / "country.shp")
+    (tmp_path / "country.prj").unlink()
+    with pytest.raises(GridError, match="no coordinate reference system"):
+        read_all(tmp_path, coverage=tmp_path / "country.shp")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ template and of the resolved file that lies beside a trained model.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ __all__ = ["Settings", "differences", "read_settings", "settings_yaml"]
 
 _INDENT = "  "
 _SHOWN = 5
+_HERE = "{here}"
 
 
 class Settings(BaseModel):
@@ -36,7 +38,7 @@ def read_settings(path: str | Path, kind: type[Kind]) -> Kind:
     Parameters
     ----------
     path
-        The file.
+        The file. ``{here}`` in a text stands for its folder, as it is seen from where ogive runs.
     kind
         The model that it must fit.
 
@@ -55,9 +57,18 @@ def read_settings(path: str | Path, kind: type[Kind]) -> Kind:
     if not isinstance(told, dict):
         raise InputError(f"{path} holds no settings: it must be a YAML mapping of keys and values")
     try:
-        return kind.model_validate(told)
+        return kind.model_validate(_placed(told, os.path.relpath(path.parent)))
     except ValidationError as error:
         raise InputError(f"{path}: {_problems(error)}") from error
+
+
+def _placed(told: Any, here: str) -> Any:
+    """Put the folder of a file into its texts."""
+    if isinstance(told, str):
+        return told.replace(_HERE, here)
+    if isinstance(told, dict):
+        return {key: _placed(each, here) for key, each in told.items()}
+    return [_placed(each, here) for each in told] if isinstance(told, list) else told
 
 
 def differences(one: Settings, other: Settings) -> list[str]:

@@ -23,6 +23,7 @@ from rasterio.features import rasterize
 from ogive.learning.files import written_whole
 from ogive.learning.split import SIDES, Side
 from ogive.model import GridError, InputError
+from ogive.scenes.polygons import burned, read_polygons
 
 from .scene import RasterScene, opened_scene
 from .tile_hdf5 import write_hdf5_tiles
@@ -108,6 +109,7 @@ def build_tiles(
     bands: Sequence[str],
     options: BuildOptions,
     dem: str | Path | None = None,
+    coverage: str | Path | None = None,
 ) -> TilesBuilt:
     """Cut tiles from a scene and write them as HDF5.
 
@@ -126,12 +128,15 @@ def build_tiles(
         How they are cut.
     dem
         Elevation model, for the bands elevation and slope.
+    coverage
+        Polygons in which the inventory is complete, such as its country: what lies beyond is
+        ignored, since its ground may be ice that nobody drew. By default it is complete everywhere.
 
     Raises
     ------
     InputError
-        If the scene or the inventory cannot be used, no tile is left, or the folder holds the
-        files of another build.
+        If the scene, the inventory or its coverage cannot be used, no tile is left, or the folder
+        holds the files of another build.
     GridError
         If the inventory does not reach the scene, or the scene's grid is turned.
     OutputError
@@ -146,6 +151,8 @@ def build_tiles(
         paths, bands, names=options.names, scale=options.scale, offset=options.offset, dem=dem
     ) as scene:
         mask = _mask(glaciers, scene.geobox, str(inventory))
+        if coverage is not None:
+            mask = np.where(burned(read_polygons(coverage), scene.geobox), mask, np.uint8(IGNORE))
         windows = _windows(scene.geobox, options.tile_px)
         # Twice through the scene, so that no more than one tile is in memory.
         wanted = [each for each in windows if _is_wanted(_content(scene, mask, each), options)]

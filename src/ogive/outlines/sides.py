@@ -69,6 +69,7 @@ def tiles_from(settings: GeoTiffSettings | Hdf5Settings) -> list[Tile]:
             bands=settings.bands,
             scale=settings.scale,
             region=settings.region,
+            coverage=settings.coverage,
         )
     )
 

@@ -15,9 +15,10 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
 from ogive.model import GridError, InputError
+from ogive.scenes.polygons import burned, read_polygons
 
 from .bands import band_named, check_values, known_band
-from .tiles import Labelled, TileInfo, band_indices, labels_of
+from .tiles import IGNORE, Labelled, TileInfo, band_indices, labels_of
 
 __all__ = ["GeoTiffTile", "geotiff_tiles"]
 
@@ -49,6 +50,7 @@ def geotiff_tiles(
     bands: Sequence[str] | None = None,
     scale: float = 1.0,
     region: str = "",
+    coverage: Path | None = None,
 ) -> list[GeoTiffTile]:
     """Read pairs of images and masks, small enough for memory.
 
@@ -67,18 +69,22 @@ def geotiff_tiles(
         What turns the image's numbers into reflectance.
     region
         Of all tiles.
+    coverage
+        Polygons in which the masks are complete, such as the country of an inventory: elsewhere
+        their ground may be ice that nobody drew, and is ignored. By default they are everywhere.
 
     Raises
     ------
     InputError
         If a file is missing or no image, bands are not named or too many or too few, a value is
-        none that its band can have, a mask has other values than 0, 1 and 255, or a name has no
-        place.
+        none that its band can have, a mask has other values than 0, 1 and 255, a name has no
+        place, or the coverage holds no polygons.
     GridError
         If an image has no coordinate reference system, or its mask has another grid.
     """
     if not images:
         raise InputError("there are no images: check the pattern of their paths")
+    covered = None if coverage is None else read_polygons(coverage)
     tiles = []
     for path in sorted(images):
         found = re.match(place, path.name)
@@ -87,6 +93,8 @@ def geotiff_tiles(
         name = found.group(1) if found.re.groups else found.group(0)
         pixels, valid, grid, names = _read_image(path, bands, scale)
         labels = labels_of(_read_mask(masks / path.name, grid), valid, str(masks / path.name))
+        if covered is not None:
+            labels = np.where(burned(covered, grid), labels, np.uint8(IGNORE))
         info = TileInfo(
             name=path.stem,
             place=name,

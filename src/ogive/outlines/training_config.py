@@ -58,6 +58,11 @@ class GeoTiffSettings(Settings):
         description="Regular expression of the place at the beginning of a file's name.",
     )
     region: str = Field(default="", description="Name of the region, for strategies that need it.")
+    coverage: Path | None = Field(
+        default=None,
+        description="Polygons in which the masks are complete, such as the country of an "
+        "inventory; what lies beyond is ignored.",
+    )
     side: Side | None = Field(
         default=None, description="train, validation or test for all; null to split by place."
     )
