@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from ogive.cli import app
 from ogive.learning.card import ModelCard
-from ogive.learning.settings import settings_yaml
+from ogive.learning.settings import read_settings, settings_yaml
 from ogive.learning.weights import load_weights
 from ogive.model import InputError
 from ogive.outlines.networks import GlaViTU, members_of
@@ -249,7 +249,7 @@ def test_the_command_trains_and_tells(tiles_folder: Path, tmp_path: Path):
 
 def test_the_template_and_the_example_are_configurations():
     example = Path(__file__).parents[2] / "examples" / "outlines" / "mini.yaml"
-    TrainingConfig.model_validate(yaml.safe_load(example.read_text()))
+    assert read_settings(example, TrainingConfig).data.tiles[0].coverage.is_file()
     assert template().loss.gamma == 2.0
     assert template().loss.smoothing == 0.1
     assert template().optimiser.learning_rate == 5e-4

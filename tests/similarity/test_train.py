@@ -14,7 +14,7 @@ import pytest
 import rasterio
 import torch
 import yaml
-from torch import Tensor
+from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from ogive.cli import app
@@ -215,6 +215,26 @@ def test_a_training_leaves_weights_that_are_better_and_a_card_that_tells(
     last = np.mean([rows[step]["train/loss"] for step in range(36, 41)])
     assert last < first
     assert 0.0 < card.scores["within_1px"] <= 1.0
+
+
+@pytest.mark.usefixtures("shifted")
+def test_it_learns_in_half_and_is_judged_in_full_precision(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+    forward = nn.Conv2d.forward
+
+    def watched(self: nn.Conv2d, stack: Tensor) -> Tensor:
+        found = forward(self, stack)
+        seen[self.training].add(found.dtype)
+        return found
+
+    monkeypatch.setattr(nn.Conv2d, "forward", watched)
+    config = configured(
+        images, training__max_steps=5, training__precision="bf16-mixed", training__ema_decay=None
+    )
+    train(config, tmp_path / "run")
+    assert seen == {True: {torch.bfloat16}, False: {torch.float32}}
 
 
 @pytest.mark.usefixtures("shifted")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import torch
 
 from ogive.model import InputError
 
-__all__ = ["resolve_device"]
+__all__ = ["full_precision", "resolve_device"]
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -46,3 +48,18 @@ def resolve_device(name: str = "auto") -> torch.device:
     elif device.type not in {"cpu", "mps"}:
         raise InputError(f"{name!r} is no device ogive runs on: say auto, cpu, cuda, cuda:1 or mps")
     return device
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[None]:
+    """Compute in single precision inside a training in half.
+
+    What is trained is used in single precision, and so must be judged in it: a network may learn
+    what rounding adds, and be worth much less without.
+
+    Examples
+    --------
+    >>> with torch.autocast("cpu", torch.bfloat16), full_precision(torch.device("cpu")):
+    ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+    torch.float32
+    """
+    return torch.autocast(device.type, enabled=False)

@@ -17,6 +17,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from ogive.learning.card import DataSource, ModelCard
+from ogive.learning.device import full_precision
 from ogive.learning.fit import Fitted, Progress, check_fit, fit
 from ogive.learning.split import Side, Split
 from ogive.learning.training_folder import (
@@ -88,8 +89,7 @@ class OutlinesModule(LightningModule):
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         """Count what is found, missed and invented, in full precision."""
-        # Maps are made in full precision: a network may learn what rounding adds in half.
-        with torch.autocast(self.device.type, enabled=False):
+        with full_precision(self.device):
             logits, labels = self._logits(batch, self.network), batch[LABELS]
         known = labels != IGNORE
         found, true = (logits.main.argmax(1) == GLACIER) & known, (labels == GLACIER) & known

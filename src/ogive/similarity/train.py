@@ -18,6 +18,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from ogive.learning.card import DataSource, ModelCard
+from ogive.learning.device import full_precision
 from ogive.learning.fit import Fitted, Progress, check_fit, fit
 from ogive.learning.split import Side, Split
 from ogive.learning.training_folder import (
@@ -113,13 +114,17 @@ class SimilarityModule(LightningModule):
         self._right = {}
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        """Count the windows that are matched rightly."""
+        """Count the windows that are matched rightly, in full precision."""
+        with full_precision(self.device):
+            self._judge(batch)
+
+    def _judge(self, batch: Mapping[str, Tensor]) -> None:
         pairs = batch["earlier"].shape[0]
         features = self.network(
             torch.cat([batch["earlier"], batch["later"]]),
             torch.cat([batch["valid_earlier"], batch["valid_later"]]),
             torch.cat([batch["condition_earlier"], batch["condition_later"]]),
-        ).float()
+        )
         asked = replace(self._loss, windows_per_pair=self._validation.windows_per_pair)
         for size in self._validation.windows_px:
             windows = draw_windows(
