@@ -93,7 +93,7 @@ class PatchSamples:
         else:
             window = self._random_window(self._number(index), self.augmentation, rng)
             pixels, labels = augmented(*self._cut(window), self.augmentation, rng)
-            if rng.random() < self.augmentation.mixing:
+            if self.augmentation.mixing and rng.random() < self.augmentation.mixing:
                 other = self._another(window.tile, self.augmentation, rng)
                 pixels, labels = mixed(pixels, labels, *other, rng)
         return self._tensors(pixels, labels, self.tiles[window.tile], rng)
