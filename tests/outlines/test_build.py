@@ -100,6 +100,14 @@ def test_ground_beyond_the_coverage_of_the_inventory_is_ignored(folder: Path):
     assert counts[1] == 60 * 30
 
 
+def test_a_coverage_of_another_place(folder: Path):
+    path = folder / "country.gpkg"
+    gpd.GeoSeries([shapely.box(0, 0, 1, 1)], crs="EPSG:4326").to_file(path)
+    with pytest.raises(GridError, match=r"country.gpkg covers a pixel of the scene"):
+        cut(folder, coverage=path)
+    assert not list((folder / "tiles").glob("*"))
+
+
 def test_attributes_are_those_of_the_benchmark(folder: Path):
     built = cut(folder)
     with h5py.File(built.files["train"]) as file:

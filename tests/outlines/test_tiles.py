@@ -66,6 +66,10 @@ def test_ground_beyond_the_coverage_is_ignored(tmp_path: Path):
     # Four corners of 20 km: their edges bend by metres between degrees and the grid.
     np.testing.assert_array_equal(labels[:, :23], ice_of(48, 0)[:, :23])
     assert (labels[:, 25:] == IGNORE).all()
+    elsewhere = tmp_path / "elsewhere.geojson"
+    gpd.GeoSeries([shapely.box(0, 0, 1, 1)], crs="EPSG:4326").to_file(elsewhere)
+    with pytest.raises(GridError, match="covers a pixel of any tile"):
+        read_all(tmp_path, coverage=elsewhere)
     with pytest.raises(InputError, match="there is no file"):
         read_all(tmp_path, coverage=tmp_path / "nothing.geojson")
     country.to_file(tmp_path / "country.shp")

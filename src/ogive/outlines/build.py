@@ -138,7 +138,7 @@ def build_tiles(
         If the scene, the inventory or its coverage cannot be used, no tile is left, or the folder
         holds the files of another build.
     GridError
-        If the inventory does not reach the scene, or the scene's grid is turned.
+        If the inventory or its coverage does not reach the scene, or the scene's grid is turned.
     OutputError
         If a file cannot be written; none is left then.
     """
@@ -152,7 +152,7 @@ def build_tiles(
     ) as scene:
         mask = _mask(glaciers, scene.geobox, str(inventory))
         if coverage is not None:
-            mask = np.where(burned(read_polygons(coverage), scene.geobox), mask, np.uint8(IGNORE))
+            mask = _covered(mask, scene.geobox, coverage)
         windows = _windows(scene.geobox, options.tile_px)
         # Twice through the scene, so that no more than one tile is in memory.
         wanted = [each for each in windows if _is_wanted(_content(scene, mask, each), options)]
@@ -200,6 +200,14 @@ def _mask(glaciers: gpd.GeoDataFrame, geobox: GeoBox, source: str) -> NDArray[np
     if not mask.any():
         raise GridError(f"no polygon of {source} covers a pixel of the scene")
     return mask
+
+
+def _covered(mask: NDArray[np.uint8], geobox: GeoBox, coverage: str | Path) -> NDArray[np.uint8]:
+    """Ignore what the inventory does not tell of."""
+    told = burned(read_polygons(coverage), geobox)
+    if not told.any():
+        raise GridError(f"no polygon of {coverage} covers a pixel of the scene")
+    return np.where(told, mask, np.uint8(IGNORE))
 
 
 def _windows(geobox: GeoBox, tile_px: int) -> list[tuple[slice, slice]]:

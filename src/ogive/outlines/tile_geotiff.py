@@ -80,7 +80,8 @@ def geotiff_tiles(
         none that its band can have, a mask has other values than 0, 1 and 255, a name has no
         place, or the coverage holds no polygons.
     GridError
-        If an image has no coordinate reference system, or its mask has another grid.
+        If an image or the coverage has no coordinate reference system, a mask has another grid than
+        its image, or the coverage reaches no tile.
     """
     if not images:
         raise InputError("there are no images: check the pattern of their paths")
@@ -105,6 +106,8 @@ def geotiff_tiles(
             region=region,
         )
         tiles.append(GeoTiffTile(info, Labelled(pixels, labels, valid)))
+    if covered is not None and all((tile.content.labels == IGNORE).all() for tile in tiles):
+        raise GridError(f"no polygon of {coverage} covers a pixel of any tile")
     return tiles
 
 
