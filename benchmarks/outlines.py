@@ -204,7 +204,7 @@ def main(arguments: Sequence[str]) -> None:
     model = load_outline_model(asked.weights and asked.weights.resolve(), device="cpu")
     other = asked.deeplab and load_outline_model(asked.deeplab.resolve(), device="cpu")
     out = asked.out and asked.out.resolve()
-    os.chdir(asked.data)
+    os.chdir(asked.data)  # before the settings are read: their paths are relative to it
     settings = read_settings(CONFIG, TrainingConfig)
     sides, _ = split_tiles(settings)
     as_masked, _ = split_tiles(without_coverage(settings))

@@ -25,7 +25,7 @@ Placeless = TypeVar("Placeless", xr.DataArray, xr.Dataset)
 
 
 def georeferenced(values: Any, geobox: GeoBox) -> xr.DataArray:
-    """Give an array ``(y, x)`` the coordinates of its grid.
+    """Give an array ``(y, x)`` the coordinates of its grid, and no other attribute.
 
     Examples
     --------
@@ -37,6 +37,7 @@ def georeferenced(values: Any, geobox: GeoBox) -> xr.DataArray:
     """
     with _what_cf_cannot_say():
         array: xr.DataArray = odc.geo.xr.wrap_xr(values, geobox)
+    array.attrs.clear()  # odc-geo guesses a nodata value from the dtype
     return array
 
 

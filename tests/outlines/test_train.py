@@ -95,7 +95,8 @@ def test_weights_are_judged_in_the_precision_that_maps_are_made_in(
     trained = train(given, tmp_path / "run")
     network = load_outline_model(trained.weights, device="cpu").network
     module = OutlinesModule(network, loss=given.loss, optimiser=given.optimiser)
-    samples = _samples(given, split_tiles(given)[0]["validation"], "validation")
+    tiles = split_tiles(given)[0]["validation"]
+    samples = _samples(given, tiles, "validation", patch_px=network.options.patch_px)
     with torch.no_grad():
         for first in (0, 2):
             batch = default_collate([samples(first), samples(first + 1)])

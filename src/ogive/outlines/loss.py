@@ -58,12 +58,7 @@ def overlap_loss(logits: Tensor, labels: Tensor) -> Tensor:
     The intersection over union with probabilities in place of a map, I = Σ p y and
     U = Σ p + y - p y (Rahman & Wang 2016, equation 3).
 
-    Parameters
-    ----------
-    logits
-        ``(batch, class, y, x)``.
-    labels
-        ``(batch, y, x)``: numbers of classes, and 255 for pixels that do not count.
+    Parameters: see `focal_loss`.
 
     Returns
     -------

@@ -171,8 +171,9 @@ def train(
         refuse_other_config(config, folder)
     network = _network(config)
     sides, split = split_tiles(config)
-    training = _samples(config, sides["train"], "train")
-    validation = _samples(config, sides["validation"], "validation")
+    patch_px = network.options.patch_px
+    training = _samples(config, sides["train"], "train", patch_px=patch_px)
+    validation = _samples(config, sides["validation"], "validation", patch_px=patch_px)
     training(0), validation(0)  # what does not fit is told before anything is written
     keep_config(config, folder)
     shown = min(config.training.validation_samples, len(validation))
@@ -211,20 +212,18 @@ def _network(config: TrainingConfig) -> OutlineNetwork:
     return network
 
 
-def _samples(config: TrainingConfig, tiles: Sequence[Tile], side: Side) -> PatchSamples:
+def _samples(
+    config: TrainingConfig, tiles: Sequence[Tile], side: Side, *, patch_px: int
+) -> PatchSamples:
     learns = side == "train"
     return PatchSamples(
         tiles=tiles,
         bands=config.data.bands,
-        patch_px=_network_patch_px(config),
+        patch_px=patch_px,
         seed=config.seed if learns else VALIDATION_SEEDS + config.seed,
         told=config.strategy.told_of(),
         augmentation=config.augmentation.augmentation() if learns else None,
     )
-
-
-def _network_patch_px(config: TrainingConfig) -> int:
-    return build_network(config.network.name, **config.network_options()).options.patch_px
 
 
 def _calibrated(

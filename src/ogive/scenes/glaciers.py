@@ -6,7 +6,6 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
-import odc.geo.xr  # noqa: F401  (gives datasets their .odc accessor)
 import xarray as xr
 from odc.geo.geobox import GeoBox
 

@@ -276,9 +276,7 @@ def _own_mask(file: Any, number: int) -> NDArray[np.bool_] | None:
 def _wrapped(pixels: NDArray[Any], geobox: GeoBox) -> xr.DataArray:
     """Give pixels their coordinates; without a reference these are pixel indices."""
     if geobox.crs is not None:
-        image = georeferenced(pixels, geobox)
-        image.attrs.pop("nodata", None)
-        return image
+        return georeferenced(pixels, geobox)
     rows, columns = pixels.shape
     coords = {"y": np.arange(rows, dtype=float), "x": np.arange(columns, dtype=float)}
     return xr.DataArray(pixels, coords, ("y", "x"))

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import odc.geo.xr  # noqa: F401  (gives images their .odc accessor)
 import shapely
 import xarray as xr
 from numpy.typing import NDArray
@@ -100,9 +99,7 @@ def read_window(
 
 def _wrapped(pixels: Any, source: Source, grid: GeoBox, scene: Scene) -> xr.DataArray:
     """Give pixels their coordinates and the time of their scene."""
-    image: xr.DataArray = georeferenced(pixels, grid)
-    image.attrs.pop("nodata", None)
-    image = image.assign_coords(time=np.datetime64(scene.time, "ns"))
+    image = georeferenced(pixels, grid).assign_coords(time=np.datetime64(scene.time, "ns"))
     image.name = source.band
     image.attrs |= {"scene": scene.id, "long_name": source.asset.common_name or source.band}
     if source.is_quality:

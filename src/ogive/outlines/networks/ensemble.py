@@ -6,6 +6,7 @@ less than any of them, and is less sure where they differ (Lakshminarayanan et a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +75,7 @@ class Ensemble(OutlineNetwork):
         """Score the classes of features that were checked; there is no auxiliary output."""
         found = [member.score(features, location) for member in members_of(self)]
         log_p = torch.stack([logits.main.float().log_softmax(1) for logits in found])
-        return Logits(log_p.logsumexp(0) - torch.tensor(float(len(found))).log(), None)
+        return Logits(log_p.logsumexp(0) - math.log(len(found)), None)
 
 
 def members_of(network: OutlineNetwork) -> tuple[OutlineNetwork, ...]:

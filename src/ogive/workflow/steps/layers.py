@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import odc.geo.xr  # noqa: F401  (gives datasets their .odc accessor)
 import xarray as xr
 import zarr
 from odc.geo.geobox import GeoBox
